@@ -1,1 +1,25 @@
-//! Being laid out.
+//! What edge and origin must agree on: wire types, claims, limit rules, settings, header names, errors, redaction.
+//!
+//! Everything here is a pure rule: no I/O, no clock, no randomness of its own. Times are Unix seconds or milliseconds
+//! handed in by the caller; random bytes too. What only one side needs does not belong here.
+
+pub mod cache_key;
+pub mod claims;
+pub mod client_ip;
+pub mod cors;
+pub mod edge_config;
+pub mod headers;
+pub mod ip_guard;
+pub mod job;
+pub mod limits;
+pub mod path_guard;
+pub mod problem;
+pub mod redact;
+pub mod request_id;
+pub mod secret;
+pub mod security_headers;
+pub mod settings;
+pub mod signature;
+pub mod source;
+pub mod tenant;
+pub mod trace;

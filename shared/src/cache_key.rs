@@ -1,0 +1,88 @@
+//! Cache keys: synthetic addresses on our own host that answer 404 from outside.
+
+use sha2::{Digest, Sha256};
+
+use crate::edge_config::EdgeConfig;
+
+/// Prefix of every key's path. A client's request that begins with it is answered 404.
+pub const PATH_PREFIX: &str = "/__kado/";
+
+/// The key of a rendering, as an absolute address.
+///
+/// `options` are in normal form with presets expanded, `source` is [`crate::source::Source::identity`]. A raised
+/// generation, a new engine or another format is another key.
+#[must_use]
+pub fn of(config: &EdgeConfig, engine_version: &str, format: &str, options: &str, source: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(options.as_bytes());
+    hash.update([0]);
+    hash.update(source.as_bytes());
+    let digest = hex(&hash.finalize());
+    let (all, tenant) = (config.global.generation, config.tenant.generation);
+    format!(
+        "https://kado.internal{PATH_PREFIX}v1/{}/{all}.{tenant}.0/{engine_version}/{format}/{digest}",
+        config.tenant.id
+    )
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a `String` cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of;
+    use crate::{
+        edge_config::{EdgeConfig, Global, SCHEMA, Tenant},
+        tenant::TenantId,
+    };
+    use std::collections::{BTreeMap, HashSet};
+    use uuid::Uuid;
+
+    fn config(tenant: u128, generation: u64) -> EdgeConfig {
+        EdgeConfig {
+            schema: SCHEMA,
+            revision: 1,
+            global: Global {
+                issuer: String::new(),
+                epoch: 0,
+                generation: 1,
+            },
+            tenant: Tenant {
+                id: TenantId(Uuid::from_u128(tenant)),
+                name: String::new(),
+                generation,
+                settings: BTreeMap::new(),
+            },
+            keys: vec![],
+            revoked: vec![],
+            purges: vec![],
+            restore_id: Uuid::nil(),
+        }
+    }
+
+    #[test]
+    fn whatever_makes_another_picture_makes_another_key() {
+        let keys = [
+            of(&config(1, 1), "1", "webp", "width=1", "u/a"),
+            of(&config(2, 1), "1", "webp", "width=1", "u/a"),
+            of(&config(1, 2), "1", "webp", "width=1", "u/a"),
+            of(&config(1, 1), "2", "webp", "width=1", "u/a"),
+            of(&config(1, 1), "1", "avif", "width=1", "u/a"),
+            of(&config(1, 1), "1", "webp", "width=2", "u/a"),
+            of(&config(1, 1), "1", "webp", "width=1", "u/b"),
+            of(&config(1, 1), "1", "webp", "width=1u", "/a"),
+        ];
+        assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
+        assert_eq!(keys[0], of(&config(1, 1), "1", "webp", "width=1", "u/a"));
+    }
+}

@@ -1,0 +1,86 @@
+//! Names of the headers that edge and origin exchange, lower-case as HTTP libraries want them.
+
+/// Signature of a request from the edge to the origin; see [`crate::signature`].
+pub const KADO_EDGE: &str = "kado-edge";
+/// Tenant a signed request speaks for: a UUID.
+pub const KADO_TENANT: &str = "kado-tenant";
+/// Client address as the edge saw it.
+pub const KADO_CLIENT_IP: &str = "kado-client-ip";
+/// Transform job: base64url JSON of [`crate::job::TransformJob`].
+pub const KADO_JOB: &str = "kado-job";
+/// Facts of an answered picture, for people.
+pub const KADO_IMAGE: &str = "kado-image";
+/// What was ignored or replaced although the request succeeded.
+pub const KADO_WARNING: &str = "kado-warning";
+/// Absolute address that the egress is asked to fetch.
+pub const KADO_SOURCE: &str = "kado-source";
+/// `1` where the tenant lists this host as private.
+pub const KADO_ALLOW_PRIVATE: &str = "kado-allow-private";
+/// `1` where the tenant lists this port.
+pub const KADO_ALLOW_PORT: &str = "kado-allow-port";
+/// Largest body the egress may pass on, in bytes.
+pub const KADO_MAX_BYTES: &str = "kado-max-bytes";
+/// Time the egress has for the whole fetch, in milliseconds.
+pub const KADO_TIMEOUT_MS: &str = "kado-timeout-ms";
+/// Why the egress refused or failed.
+pub const KADO_EGRESS_ERROR: &str = "kado-egress-error";
+/// Identifier of a request, on every answer.
+pub const X_REQUEST_ID: &str = "x-request-id";
+/// W3C trace context.
+pub const TRACEPARENT: &str = "traceparent";
+
+/// Whether an inbound header must not be believed, and so never reaches the origin.
+///
+/// The edge strips these before it adds its own; a client can therefore not speak as the edge, as another address, or
+/// with a signature of its own.
+#[must_use]
+pub fn is_untrusted_inbound(lower_case_name: &str) -> bool {
+    const PREFIXES: [&str; 4] = ["kado-", "x-forwarded-", "cf-", "signature"];
+    const NAMES: [&str; 4] = ["forwarded", "x-real-ip", "true-client-ip", "via"];
+    PREFIXES.iter().any(|prefix| lower_case_name.starts_with(prefix)) || NAMES.contains(&lower_case_name)
+}
+
+/// Whether a header belongs to one connection only (RFC 9110, section 7.6.1).
+#[must_use]
+pub fn is_hop_by_hop(lower_case_name: &str) -> bool {
+    matches!(
+        lower_case_name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_hop_by_hop, is_untrusted_inbound};
+
+    #[test]
+    fn a_client_cannot_speak_as_the_edge() {
+        for name in [
+            "kado-edge",
+            "kado-tenant",
+            "x-forwarded-for",
+            "cf-connecting-ip",
+            "signature-input",
+            "forwarded",
+            "x-real-ip",
+        ] {
+            assert!(is_untrusted_inbound(name), "{name}");
+        }
+        for name in ["accept", "content-length", "authorization", "cookie", "x-request-id"] {
+            assert!(!is_untrusted_inbound(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn hop_by_hop_headers_are_known() {
+        assert!(is_hop_by_hop("transfer-encoding") && !is_hop_by_hop("content-length"));
+    }
+}
