@@ -1,0 +1,115 @@
+//! One request as the gateway sees it: parsed once, passed on by reference.
+
+use std::net::IpAddr;
+
+use js_sys::Reflect;
+use kado_shared::{
+    client_ip::{self, ClientIpSource},
+    headers::{TRACEPARENT, X_REQUEST_ID},
+    request_id,
+    trace::TraceContext,
+};
+use wasm_bindgen::JsValue;
+use web_sys::Request;
+
+use crate::{environment::Environment, js};
+
+/// A request and what was read from it.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) request: Request,
+    pub(crate) method: String,
+    /// Path exactly as sent; begins with `/`.
+    pub(crate) path: String,
+    /// Query exactly as sent, without `?`.
+    pub(crate) query: Option<String>,
+    pub(crate) host: String,
+    pub(crate) id: String,
+    pub(crate) trace: TraceContext,
+    pub(crate) client_ip: Option<IpAddr>,
+    pub(crate) started_ms: u64,
+}
+
+impl Exchange {
+    /// Reads a request.
+    pub(crate) fn read(request: Request, environment: &Environment) -> Result<Self, JsValue> {
+        let header = |name: &str| request.headers().get(name).ok().flatten();
+        let host = header("host").unwrap_or_default();
+        let url = request.url();
+        let (path, query) = target(&url, &host);
+        let id = match header(X_REQUEST_ID).filter(|id| request_id::is_acceptable(id)) {
+            Some(id) => id,
+            None => request_id::from_random(js::random()?),
+        };
+        let trace = match header(TRACEPARENT).as_deref().and_then(TraceContext::parse) {
+            Some(parent) => parent.child(js::random()?),
+            None => TraceContext { trace_id: js::random()?, span_id: js::random()?, flags: 0 },
+        };
+        let named = match &environment.client_ip {
+            ClientIpSource::Peer => None,
+            ClientIpSource::Cloudflare => header("cf-connecting-ip"),
+            ClientIpSource::Header(name) => header(name),
+        };
+        let client_ip = client_ip::resolve(&environment.client_ip, &environment.proxies, peer(&request), named.as_deref());
+        Ok(Self { method: request.method(), path, query, host, id, trace, client_ip, started_ms: js::now_ms(), request })
+    }
+
+    /// A header's value; several of one name are joined by commas.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        self.request.headers().get(name).ok().flatten()
+    }
+
+    /// Path and query as sent.
+    pub(crate) fn path_and_query(&self) -> String {
+        self.query.as_ref().map_or_else(|| self.path.clone(), |query| format!("{}?{query}", self.path))
+    }
+
+    /// Whether it asks for a representation or only for its headers.
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.method.as_str(), "GET" | "HEAD")
+    }
+
+    /// The client's address as text; empty where it is unknown.
+    pub(crate) fn client_ip_text(&self) -> String {
+        self.client_ip.map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
+/// Path and query of an address, exactly as they stand in it.
+///
+/// The host may itself contain a slash where a client made it up, so it is taken off as a whole.
+fn target(url: &str, host: &str) -> (String, Option<String>) {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let target = after_scheme
+        .strip_prefix(host)
+        .filter(|rest| !host.is_empty() && (rest.is_empty() || rest.starts_with(['/', '?'])))
+        .unwrap_or_else(|| after_scheme.find('/').and_then(|start| after_scheme.get(start..)).unwrap_or("/"));
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query.to_owned())));
+    (if path.is_empty() { "/".to_owned() } else { path.to_owned() }, query)
+}
+
+/// Peer of the connection, as workerd tells it.
+fn peer(request: &Request) -> Option<IpAddr> {
+    let cf = Reflect::get(request, &JsValue::from_str("cf")).ok()?;
+    let address = Reflect::get(&cf, &JsValue::from_str("clientIp")).ok()?.as_string()?;
+    client_ip::parse_address(&address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::target;
+
+    #[test]
+    fn the_target_is_kept_as_sent() {
+        for (url, host, path, query) in [
+            ("http://a.localhost:8787/img/w=1/https://b/c?d=e?f", "a.localhost:8787", "/img/w=1/https://b/c", Some("d=e?f")),
+            ("http://a/x/../%2e%2e/b", "a", "/x/../%2e%2e/b", None),
+            ("http://a@b/c?/x", "a@b/c?", "/x", None),
+            ("https://a", "a", "/", None),
+            ("http://A/x", "a", "/x", None),
+            ("http://a?q", "a", "/", Some("q")),
+        ] {
+            assert_eq!(target(url, host), (path.to_owned(), query.map(str::to_owned)), "{url}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Requests that the origin answers: passed on signed, bodies untouched in both directions.
+
+use kado_shared::{
+    headers::{is_hop_by_hop, is_untrusted_inbound},
+    problem::Code,
+};
+use wasm_bindgen::JsValue;
+use web_sys::{Headers, Response};
+
+use super::Gateway;
+use crate::{
+    answer::{Answer, Refusal},
+    exchange::Exchange,
+    internal::{self, Principal},
+    js,
+};
+
+/// How long the origin may take until its answer begins, in milliseconds.
+const DEADLINE_MS: u64 = 30_000;
+/// The same for readiness, whose own checks take 1.5 s at most.
+const READINESS_MS: u64 = 3_000;
+
+/// Passes a request on to the origin and its answer back.
+///
+/// # Errors
+/// 503 where the origin cannot be reached or does not answer in time.
+pub(crate) async fn pass_on(gateway: &Gateway, exchange: &Exchange, tenant: &str) -> Result<Answer, Refusal> {
+    let response = send(gateway, exchange, tenant, DEADLINE_MS).await.map_err(|error| away(&error))?;
+    Ok(clean(&response))
+}
+
+/// The origin's readiness; where the origin is away, the edge says so in the same form.
+pub(crate) async fn readiness(gateway: &Gateway, exchange: &Exchange) -> Result<Answer, Refusal> {
+    match send(gateway, exchange, "", READINESS_MS).await {
+        Ok(response) => Ok(clean(&response)),
+        Err(error) => {
+            crate::log::line(&serde_json::json!({ "level": "error", "event": "origin-away", "message": js::describe(&error) }));
+            let body = serde_json::json!({
+                "status": "unavailable",
+                "ready": false,
+                "components": { "origin": { "ok": false, "message": "the origin does not answer; this is the edge's own answer" } },
+            });
+            let answer = Answer::bytes(503, "application/json", body.to_string().into_bytes());
+            Ok(answer.with("cache-control", "no-store").with("retry-after", "5"))
+        }
+    }
+}
+
+async fn send(gateway: &Gateway, exchange: &Exchange, tenant: &str, deadline_ms: u64) -> Result<Response, JsValue> {
+    let target = exchange.path_and_query();
+    let url = format!("{}{target}", gateway.environment.origin_url);
+    let request = js::redirect_request(&exchange.request, &url, deadline_ms)?;
+    let client_ip = exchange.client_ip_text();
+    let headers = request.headers();
+    remove_untrusted(&headers)?;
+    let principal = Principal { tenant, client_ip: &client_ip, request_id: &gateway.request_id, traceparent: &gateway.traceparent };
+    internal::sign(&headers, &gateway.environment.forward_keys, &principal, &exchange.method, &target, None)?;
+    js::fetch(gateway.binding("ORIGIN").as_ref(), &request).await
+}
+
+fn remove_untrusted(headers: &Headers) -> Result<(), JsValue> {
+    let names: Vec<String> = headers.keys().into_iter().filter_map(Result::ok).filter_map(|name| name.as_string()).collect();
+    for name in names {
+        let lower = name.to_ascii_lowercase();
+        if is_untrusted_inbound(&lower) || is_hop_by_hop(&lower) {
+            headers.delete(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// The origin's answer without what was meant for the edge alone.
+fn clean(response: &Response) -> Answer {
+    let mut answer = Answer::from_response(response);
+    for name in ["connection", "keep-alive", "transfer-encoding", "server"] {
+        answer.remove(name);
+    }
+    answer
+}
+
+fn away(error: &JsValue) -> Refusal {
+    crate::log::line(&serde_json::json!({ "level": "error", "event": "origin-away", "message": js::describe(error) }));
+    Refusal::new(Code::Unavailable, "the origin does not answer; try again shortly").with("retry-after", "5")
+}

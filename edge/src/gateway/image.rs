@@ -1,0 +1,153 @@
+//! `GET /img/<options>/<source>`: parse, negotiate, key, cache, and where it misses, make it once.
+
+use kado_imaging::{ClientHints, Encoders, ImageOptions, OptionError, negotiate};
+use kado_shared::{
+    cache_key,
+    job::{JobLimits, JobSource, TransformJob, VERSION},
+    problem::{Code, FieldError, Problem},
+    source::{Source, SourceError, Target},
+};
+use worker::Context;
+
+use super::{
+    Facts, Gateway, limits,
+    rendering::{self, Found, Order},
+    snapshot::{self, Snapshot},
+};
+use crate::{
+    answer::{Answer, Refusal},
+    exchange::Exchange,
+    js,
+};
+
+/// Encoders that the transform role brings beside JPEG and PNG.
+const ENCODERS: Encoders = Encoders { webp: true, avif: false };
+/// Part of every cache key: another engine makes other bytes.
+const ENGINE: &str = env!("CARGO_PKG_VERSION");
+
+/// Answers an image request.
+pub(super) async fn serve(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    context: &Context,
+    facts: &mut Facts,
+    options: &str,
+    source: &str,
+) -> Result<Answer, Refusal> {
+    let snapshot = snapshot::of_host(gateway, &exchange.host, context).await?;
+    facts.tenant = Some(snapshot.config.tenant.id.to_string());
+    facts.limit = Some("images");
+    let standing = limits::check(gateway, exchange, &snapshot, "limitImages", "images").await?;
+    let result = picture(gateway, exchange, context, facts, &snapshot, options, source).await;
+    standing.on(result)
+}
+
+async fn picture(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    context: &Context,
+    facts: &mut Facts,
+    snapshot: &Snapshot,
+    options: &str,
+    source: &str,
+) -> Result<Answer, Refusal> {
+    let (order, vary) = order(exchange, snapshot, options, source)?;
+    let now = js::now_ms();
+    let found = match rendering::look_up(exchange, &order.key).await {
+        Ok(found) => found,
+        Err(error) => {
+            // A cache that is away costs time, not the answer.
+            crate::log::line(&serde_json::json!({ "level": "error", "event": "cache-away", "message": js::describe(&error) }));
+            Found::Nothing
+        }
+    };
+    if let Found::Entry(entry) = found {
+        let stale = entry.is_stale(now);
+        facts.cache = Some(if stale { "stale" } else { "hit" });
+        if stale {
+            let (gateway, order) = (gateway.clone(), order);
+            context.wait_until(async move { rendering::renew(&gateway, &order).await });
+        }
+        return Ok(entry.into_answer(now, &vary));
+    }
+    facts.cache = Some("miss");
+    facts.lane = Some("edge");
+    let standing = match limits::check(gateway, exchange, snapshot, "limitTransform", "transform").await {
+        Ok(standing) => standing,
+        Err(refusal) => {
+            facts.limit = Some("transform");
+            return Err(refusal);
+        }
+    };
+    let result = rendering::obtain(gateway, exchange, context, &order).await.map(|entry| {
+        let answer = entry.into_answer(js::now_ms(), &vary);
+        if is_unchanged(exchange, &answer) { answer.into_not_modified() } else { answer }
+    });
+    // The request passed two limits; what is left of misses is the one that its client must know.
+    standing.on(result)
+}
+
+/// Parses a request into what is to be made, and the headers it was negotiated by.
+fn order(exchange: &Exchange, snapshot: &Snapshot, options: &str, source: &str) -> Result<(Order, Vec<&'static str>), Refusal> {
+    let options = ImageOptions::parse(options).map_err(|errors| bad_options(&errors))?;
+    let unsupported = options.unsupported();
+    if !unsupported.is_empty() {
+        return Err(bad_options(&unsupported));
+    }
+    let hints = ClientHints::from_headers(|name| exchange.header(name));
+    let negotiated = negotiate(options, &hints, ENCODERS);
+    let settings = &snapshot.settings;
+    let parsed = Source::parse(source, exchange.query.as_deref()).map_err(refuse_source)?;
+    let allowed = settings.sources();
+    let target = parsed.resolve(&settings.text("imageOrigin"), &allowed).map_err(refuse_source)?;
+    let normal_form = negotiated.resolved.normal_form();
+    let format = normal_form.split(',').find_map(|part| part.strip_prefix("format=")).unwrap_or("source");
+    let key = cache_key::of(&snapshot.config, ENGINE, format, &normal_form, &parsed.identity(target.as_ref()));
+    let job = TransformJob {
+        v: VERSION,
+        tenant: snapshot.config.tenant.id,
+        options: normal_form,
+        source: job_source(&parsed, target.as_ref()),
+        limits: JobLimits { max_bytes: settings.integer("maxSourceBytes"), max_pixels: settings.integer("maxSourcePixels") },
+        deadline_ms: settings.integer("transformTimeout").saturating_mul(1000),
+        request_id: exchange.id.clone(),
+        client_ip: exchange.client_ip_text(),
+        traceparent: Some(exchange.trace.to_string()),
+    };
+    let immutable = matches!(parsed, Source::Stored(_));
+    Ok((Order { key, job, allowed, settings: std::rc::Rc::clone(settings), immutable }, negotiated.vary))
+}
+
+fn job_source(source: &Source, target: Option<&Target>) -> JobSource {
+    match (source, target) {
+        (Source::Stored(id), _) => JobSource::Stored { id: *id },
+        (_, Some(target)) => rendering::url_source(target),
+        // `resolve` gives a target for everything that is not stored.
+        (_, None) => JobSource::Body,
+    }
+}
+
+fn bad_options(errors: &[OptionError]) -> Refusal {
+    let fields: Vec<FieldError> = errors
+        .iter()
+        .map(|error| FieldError { field: error.option.clone(), detail: error.to_string() })
+        .collect();
+    let detail = match fields.as_slice() {
+        [one] => format!("{}: {}", one.field, one.detail),
+        many => format!("{} options are not valid", many.len()),
+    };
+    Problem::new(Code::BadOptions, detail).with_errors(fields).into()
+}
+
+fn refuse_source(error: SourceError) -> Refusal {
+    match error {
+        SourceError::Malformed(detail) => Refusal::new(Code::BadSource, detail),
+        SourceError::NotAllowed(detail) => Refusal::new(Code::SourceNotAllowed, detail),
+    }
+}
+
+/// Whether the client has these very bytes already.
+fn is_unchanged(exchange: &Exchange, answer: &Answer) -> bool {
+    let Some((wanted, etag)) = exchange.header("if-none-match").zip(answer.header("etag")) else { return false };
+    wanted.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}

@@ -1,0 +1,324 @@
+//! A rendering's way into the cache and out of it.
+//!
+//! The Cache API knows no stale-while-revalidate: so two times are kept in the stored response, and the entry lives for
+//! both together. Of all who miss one key, one makes it (see [`crate::objects::flight`]).
+
+use std::rc::Rc;
+
+use kado_shared::{
+    headers::{KADO_IMAGE, KADO_JOB},
+    job::{JobSource, PATH, TransformJob},
+    problem::{Code, FieldError, Problem},
+    settings::Settings,
+    source::{self, AllowedSource, Target},
+};
+use serde_json::Value;
+use url::Url;
+use wasm_bindgen::JsValue;
+use web_sys::{Headers, Response};
+use worker::Context;
+
+use super::{Gateway, ttl};
+use crate::{
+    answer::{Answer, Refusal},
+    exchange::Exchange,
+    js,
+    objects::flight::{self, Boarded, Failure},
+    transform::{REDIRECT_STATUS, SOURCE_CACHE_CONTROL},
+};
+
+/// When an entry was stored, Unix milliseconds.
+const STORED: &str = "kado-stored";
+/// For how long it is fresh, in seconds.
+const FRESH: &str = "kado-fresh";
+/// For how long after that it may be shown while it is made anew, in seconds.
+const STALE: &str = "kado-stale";
+/// Redirects of one source that are followed, each checked again.
+const MOST_REDIRECTS: u32 = 3;
+/// How often a request boards a flight whose makers keep failing without a word.
+const MOST_BOARDINGS: u32 = 3;
+/// What the answer to a job may add to its deadline before the gateway stops waiting, in milliseconds.
+const GRACE_MS: u64 = 5_000;
+
+/// What is to be made.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    pub(super) key: String,
+    pub(super) job: TransformJob,
+    pub(super) allowed: Vec<AllowedSource>,
+    pub(super) settings: Rc<Settings>,
+    /// Whether the source can never change.
+    pub(super) immutable: bool,
+}
+
+/// What the cache has.
+pub(super) enum Found {
+    Entry(Entry),
+    Nothing,
+}
+
+/// A rendering, from the cache or just made.
+pub(super) struct Entry {
+    answer: Answer,
+    stored_ms: u64,
+    lifetime: ttl::Lifetime,
+    origin: Origin,
+}
+
+/// How a rendering was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Cache,
+    Made,
+    /// Somebody else made it while this request waited.
+    Collapsed,
+}
+
+impl Entry {
+    fn age_s(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.stored_ms) / 1000
+    }
+
+    /// Whether it must be made anew, though it may still be shown.
+    pub(super) fn is_stale(&self, now_ms: u64) -> bool {
+        self.age_s(now_ms) >= self.lifetime.fresh
+    }
+
+    /// The answer to a client, with the headers that are never stored.
+    pub(super) fn into_answer(self, now_ms: u64, vary: &[&str]) -> Answer {
+        let age = self.age_s(now_ms);
+        let ttl::Lifetime { fresh, stale } = self.lifetime;
+        let status = match self.origin {
+            Origin::Cache => {
+                let (fresh, age) = (i64::try_from(fresh).unwrap_or(i64::MAX), i64::try_from(age).unwrap_or(i64::MAX));
+                format!("Kado; hit; ttl={}", fresh.saturating_sub(age))
+            }
+            Origin::Made => "Kado; fwd=uri-miss; fwd-status=200; stored".to_owned(),
+            Origin::Collapsed => "Kado; fwd=uri-miss; collapsed".to_owned(),
+        };
+        let mut answer = self
+            .answer
+            .with("cache-control", &format!("public, max-age={fresh}, stale-while-revalidate={stale}"))
+            .with("age", &age.to_string())
+            .with("accept-ranges", "bytes")
+            .with("cache-status", &status);
+        if !vary.is_empty() {
+            answer.set("vary", &vary.join(", "));
+        }
+        answer
+    }
+}
+
+/// Looks a key up, with the client's conditions and range.
+pub(super) async fn look_up(exchange: &Exchange, key: &str) -> Result<Found, JsValue> {
+    let names = ["range", "if-none-match", "if-range"];
+    let conditions: Vec<(&str, String)> = names.into_iter().filter_map(|name| Some((name, exchange.header(name)?))).collect();
+    let mut headers: Vec<(&str, &str)> = conditions.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    if exchange.method == "HEAD" {
+        headers.retain(|(name, _)| *name == "if-none-match");
+    }
+    match_entry(key, &headers, Origin::Cache).await
+}
+
+async fn match_entry(key: &str, conditions: &[(&str, &str)], origin: Origin) -> Result<Found, JsValue> {
+    let request = js::request("GET", key, conditions, None, None)?;
+    let Some(response) = js::cache_match(&request).await? else { return Ok(Found::Nothing) };
+    let number = |name: &str| response.headers().get(name).ok().flatten().and_then(|value| value.parse::<u64>().ok());
+    let (Some(stored_ms), Some(fresh), Some(stale)) = (number(STORED), number(FRESH), number(STALE)) else {
+        return Ok(Found::Nothing);
+    };
+    let mut answer = Answer::from_response(&response);
+    for name in [STORED, FRESH, STALE, "cf-cache-status", "expires", "date"] {
+        answer.remove(name);
+    }
+    Ok(Found::Entry(Entry { answer, stored_ms, lifetime: ttl::Lifetime { fresh, stale }, origin }))
+}
+
+/// Gets a rendering that is not in the cache: makes it, or waits for whoever does.
+///
+/// # Errors
+/// Why it could not be made.
+pub(super) async fn obtain(gateway: &Gateway, exchange: &Exchange, context: &Context, order: &Order) -> Result<Entry, Refusal> {
+    for _ in 0..MOST_BOARDINGS {
+        let boarded = match flight::board(&gateway.env, &order.key, gateway.one_object_per_key()).await {
+            Ok(boarded) => boarded,
+            Err(error) => {
+                // Without the object every request makes its own: slower, and right.
+                crate::log::line(&serde_json::json!({ "level": "error", "event": "flight-away", "message": js::describe(&error) }));
+                return make(gateway, order).await.map(|made| made.entry());
+            }
+        };
+        match boarded {
+            Boarded::Lead { lease } => return lead(gateway, context, order, lease).await,
+            Boarded::Failed { failure } => return Err(Refusal::new(failure.code(), failure.detail)),
+            Boarded::Landed => {
+                let conditions = exchange.header("if-none-match");
+                let headers: Vec<_> = conditions.iter().map(|value| ("if-none-match", value.as_str())).collect();
+                if let Ok(Found::Entry(entry)) = match_entry(&order.key, &headers, Origin::Collapsed).await {
+                    return Ok(entry);
+                }
+            }
+        }
+    }
+    make(gateway, order).await.map(|made| made.entry())
+}
+
+/// Makes a rendering for all who wait, answers with it, and stores it behind the answer.
+async fn lead(gateway: &Gateway, context: &Context, order: &Order, lease: u64) -> Result<Entry, Refusal> {
+    let made = make(gateway, order).await;
+    let (behind, order) = (gateway.clone(), order.clone());
+    match made {
+        Ok(made) => {
+            let stored = made.stored_response();
+            context.wait_until(async move { store_and_land(&behind, &order, lease, stored).await });
+            Ok(made.entry())
+        }
+        Err(refusal) => {
+            let failure = failure_of(&refusal);
+            context.wait_until(async move { flight::land(&behind.env, &order.key, lease, Some(failure), behind.one_object_per_key()).await });
+            Err(refusal)
+        }
+    }
+}
+
+/// Makes a stale rendering anew, unless somebody is at it.
+pub(super) async fn renew(gateway: &Gateway, order: &Order) {
+    let one_per_key = gateway.one_object_per_key();
+    let Ok(Boarded::Lead { lease }) = flight::board(&gateway.env, &order.key, one_per_key).await else { return };
+    match make(gateway, order).await {
+        Ok(made) => store_and_land(gateway, order, lease, made.stored_response()).await,
+        Err(refusal) => flight::land(&gateway.env, &order.key, lease, Some(failure_of(&refusal)), one_per_key).await,
+    }
+}
+
+async fn store_and_land(gateway: &Gateway, order: &Order, lease: u64, stored: Result<Response, JsValue>) {
+    let store = async {
+        let key = js::request("GET", &order.key, &[], None, None)?;
+        js::cache_put(&key, &stored?).await
+    };
+    if let Err(error) = store.await {
+        crate::log::line(&serde_json::json!({ "level": "error", "event": "cache-not-stored", "message": js::describe(&error) }));
+    }
+    flight::land(&gateway.env, &order.key, lease, None, gateway.one_object_per_key()).await;
+}
+
+fn failure_of(refusal: &Refusal) -> Failure {
+    Failure { code: refusal.problem.code.to_owned(), detail: refusal.problem.detail.clone() }
+}
+
+/// What the transform role made: bytes outside linear memory, and headers.
+struct Made {
+    body: JsValue,
+    headers: Vec<(&'static str, String)>,
+    lifetime: ttl::Lifetime,
+    stored_ms: u64,
+}
+
+impl Made {
+    fn entry(&self) -> Entry {
+        let answer = self.headers.iter().fold(Answer::empty(200), |answer, (name, value)| answer.with(name, value));
+        Entry {
+            answer: answer.with_foreign_body(self.body.clone()),
+            stored_ms: self.stored_ms,
+            lifetime: self.lifetime,
+            origin: Origin::Made,
+        }
+    }
+
+    /// The response that goes into the cache.
+    fn stored_response(&self) -> Result<Response, JsValue> {
+        let ttl::Lifetime { fresh, stale } = self.lifetime;
+        let headers = Headers::new()?;
+        for (name, value) in &self.headers {
+            headers.set(name, value)?;
+        }
+        headers.set("cache-control", &format!("public, max-age={}", fresh.saturating_add(stale)))?;
+        for (name, value) in [(STORED, self.stored_ms), (FRESH, fresh), (STALE, stale)] {
+            headers.set(name, &value.to_string())?;
+        }
+        js::response(200, &headers, &self.body)
+    }
+}
+
+/// Has the transform role make it, and follows its source's redirects, each checked as if it had been asked for.
+async fn make(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
+    let mut job = order.job.clone();
+    for _ in 0..=MOST_REDIRECTS {
+        let response = ask(gateway, &job).await?;
+        let header = |name: &str| response.headers().get(name).ok().flatten();
+        match response.status() {
+            200 => {
+                let lifetime = ttl::of(&order.settings, header(SOURCE_CACHE_CONTROL).as_deref(), order.immutable);
+                let kept = ["content-type", "content-length", "etag", KADO_IMAGE];
+                let headers = kept.into_iter().filter_map(|name| Some((name, header(name)?))).collect();
+                let body = js::array_buffer(&response).await.map_err(|error| transform_died(&error))?;
+                return Ok(Made { body: body.into(), headers, lifetime, stored_ms: js::now_ms() });
+            }
+            REDIRECT_STATUS => {
+                job.source = redirected(&job, header("location").as_deref(), &order.allowed)?;
+            }
+            status => return Err(refusal_of(status, &response).await),
+        }
+    }
+    Err(Refusal::new(Code::SourceFailed, "the source redirects more than 3 times"))
+}
+
+async fn ask(gateway: &Gateway, job: &TransformJob) -> Result<Response, Refusal> {
+    let header = job.to_header();
+    let request = js::request(
+        "POST",
+        &format!("http://transform{PATH}"),
+        &[(KADO_JOB, header.as_str())],
+        None,
+        Some(job.deadline_ms.saturating_add(GRACE_MS)),
+    )
+    .map_err(|error| Refusal::internal("transform-request", &error))?;
+    js::fetch(gateway.binding("TRANSFORM").as_ref(), &request).await.map_err(|error| transform_died(&error))
+}
+
+fn transform_died(error: &JsValue) -> Refusal {
+    crate::log::line(&serde_json::json!({ "level": "error", "event": "transform-away", "message": js::describe(error) }));
+    Refusal::new(Code::Busy, "no transform process could do this; try again shortly").with("retry-after", "2")
+}
+
+/// Where a redirect leads, checked against the tenant's list like any other source.
+fn redirected(job: &TransformJob, location: Option<&str>, allowed: &[AllowedSource]) -> Result<JobSource, Refusal> {
+    let failed = || Refusal::new(Code::SourceFailed, "the source redirects to an address that is none");
+    let JobSource::Url { url, .. } = &job.source else { return Err(failed()) };
+    let base = Url::parse(url).map_err(|_| failed())?;
+    let next = location.and_then(|location| base.join(location).ok()).ok_or_else(failed)?;
+    let target = source::check_allowed(&next, allowed)
+        .map_err(|_| Refusal::new(Code::SourceNotAllowed, "the source redirects to a host that is not on the list of allowed sources"))?;
+    Ok(url_source(&target))
+}
+
+/// A checked address as a job's source.
+pub(super) fn url_source(target: &Target) -> JobSource {
+    JobSource::Url { url: target.url.as_str().to_owned(), allow_private: target.allow_private, allow_port: target.allow_port }
+}
+
+/// The transform role's problem, taken over.
+async fn refusal_of(status: u16, response: &Response) -> Refusal {
+    let retry_after = response.headers().get("retry-after").ok().flatten();
+    let text = js::text(response).await.unwrap_or_default();
+    let document: Value = serde_json::from_str(&text).unwrap_or_default();
+    let Some(code) = document.get("code").and_then(Value::as_str).and_then(Code::from_code) else {
+        crate::log::line(&serde_json::json!({ "level": "error", "event": "transform-answer", "status": status }));
+        return Refusal::new(Code::Busy, "the transform process did not say what is wrong").with("retry-after", "2");
+    };
+    // There is no heavy lane behind this gateway: what exceeds the edge's budget is too large.
+    let code = if code == Code::Heavy { Code::TooLarge } else { code };
+    let detail = document.get("detail").and_then(Value::as_str).unwrap_or_else(|| code.title());
+    let mut problem = Problem::new(code, detail);
+    problem.limit = document.get("limit").and_then(Value::as_u64);
+    problem.value = document.get("value").and_then(Value::as_u64);
+    problem.errors = document
+        .get("errors")
+        .and_then(|errors| serde_json::from_value::<Vec<FieldError>>(errors.clone()).ok())
+        .unwrap_or_default();
+    let refusal = Refusal::from(problem);
+    match retry_after {
+        Some(seconds) => refusal.with("retry-after", seconds),
+        None => refusal,
+    }
+}

@@ -1,0 +1,233 @@
+//! The configuration snapshot of a tenant, kept by host: in the isolate, and in an object that outlives it.
+//!
+//! Isolates have no timers, so age is looked at when a request comes: a young snapshot is used, an older one is used and
+//! renewed behind the request, a still older one is renewed first, for a short time. An origin that is away therefore
+//! never stops what can go on without it.
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+
+use futures_util::future::{Either, select};
+use kado_shared::{
+    edge_config::{self, AWAIT_MS, EdgeConfig, Freshness},
+    problem::Code,
+    settings::Settings,
+    tenant,
+};
+use worker::Context;
+
+use super::Gateway;
+use crate::{answer::Refusal, internal, js, objects::snapshot as object};
+
+/// Hosts an isolate remembers; beyond that the oldest knowledge goes.
+const MOST_HOSTS: usize = 1000;
+/// How long a fetch from the origin may take, in milliseconds.
+const FETCH_MS: u64 = 2_000;
+/// How long a failed or running renewal keeps others from trying, in milliseconds.
+const RETRY_MS: u64 = 500;
+
+/// A snapshot in use.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) config: Rc<EdgeConfig>,
+    pub(crate) settings: Rc<Settings>,
+    /// When the origin was last heard of, Unix milliseconds.
+    pub(crate) confirmed_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    /// `None`: the origin does not serve this host.
+    snapshot: Option<Snapshot>,
+    confirmed_ms: u64,
+    /// When somebody last set out to renew it.
+    attempt_ms: u64,
+}
+
+thread_local! {
+    static HOSTS: RefCell<HashMap<String, Known>> = RefCell::new(HashMap::new());
+}
+
+/// What the origin answered.
+enum Fetched {
+    Config { config: Box<EdgeConfig>, json: String },
+    Unchanged,
+    UnknownHost,
+    /// Away, slow, or saying what this edge cannot read.
+    Nothing,
+}
+
+/// The snapshot for a `Host` header.
+///
+/// # Errors
+/// 421 for a host that is not served, 503 where nothing is known of it and the origin is away.
+pub(crate) async fn of_host(gateway: &Gateway, host: &str, context: &Context) -> Result<Snapshot, Refusal> {
+    let misdirected = || Refusal::new(Code::MisdirectedRequest, "this host belongs to no tenant of this site");
+    let host = tenant::normalize_host(host).ok_or_else(misdirected)?;
+    let now = js::now_ms();
+    let Some(known) = HOSTS.with_borrow(|hosts| hosts.get(&host).cloned()) else {
+        return first_sight(gateway, &host).await?.ok_or_else(misdirected);
+    };
+    match edge_config::freshness(now.saturating_sub(known.confirmed_ms)) {
+        Freshness::Fresh => known.snapshot.ok_or_else(misdirected),
+        Freshness::RenewBehind if may_attempt(&host, now) => {
+            let (gateway, host) = (gateway.clone(), host);
+            context.wait_until(async move {
+                renew(&gateway, &host).await;
+            });
+            known.snapshot.ok_or_else(misdirected)
+        }
+        Freshness::RenewBehind => known.snapshot.ok_or_else(misdirected),
+        Freshness::AwaitRenewal => {
+            if may_attempt(&host, now) {
+                let (behind, name) = (gateway.clone(), host.clone());
+                let (done, finished) = futures_channel::oneshot::channel();
+                context.wait_until(async move {
+                    renew(&behind, &name).await;
+                    // Nobody waits any more where the time limit was faster.
+                    let _ = done.send(());
+                });
+                let limit = worker::Delay::from(std::time::Duration::from_millis(AWAIT_MS));
+                match select(Box::pin(finished), Box::pin(limit)).await {
+                    Either::Left(_) | Either::Right(_) => {}
+                }
+            }
+            HOSTS
+                .with_borrow(|hosts| hosts.get(&host).and_then(|known| known.snapshot.clone()))
+                .ok_or_else(misdirected)
+        }
+    }
+}
+
+/// Fetches a newer snapshot at once, at most once in 5 s, and says whether there is one; for a token whose key is unknown.
+pub(crate) async fn renew_for_unknown_key(gateway: &Gateway, host: &str) -> Option<Snapshot> {
+    const APART_MS: u64 = 5_000;
+    let host = tenant::normalize_host(host)?;
+    let now = js::now_ms();
+    let allowed = HOSTS.with_borrow_mut(|hosts| {
+        let known = hosts.get_mut(&host)?;
+        let old = now.saturating_sub(known.confirmed_ms.max(known.attempt_ms)) >= APART_MS;
+        if old {
+            known.attempt_ms = now;
+        }
+        Some(old)
+    })?;
+    if !allowed {
+        return None;
+    }
+    renew(gateway, &host).await;
+    HOSTS.with_borrow(|hosts| hosts.get(&host).and_then(|known| known.snapshot.clone()))
+}
+
+fn may_attempt(host: &str, now: u64) -> bool {
+    HOSTS.with_borrow_mut(|hosts| {
+        hosts.get_mut(host).is_some_and(|known| {
+            let free = now.saturating_sub(known.attempt_ms) >= RETRY_MS;
+            if free {
+                known.attempt_ms = now;
+            }
+            free
+        })
+    })
+}
+
+/// A host this isolate has never seen: the origin is asked, and where it is away, the object that outlives isolates.
+async fn first_sight(gateway: &Gateway, host: &str) -> Result<Option<Snapshot>, Refusal> {
+    match ask_origin(gateway, host, None).await {
+        Fetched::Config { config, json } => {
+            let snapshot = learn(host, *config, js::now_ms());
+            object::store(&gateway.env, host, &json, snapshot.confirmed_ms).await;
+            Ok(Some(snapshot))
+        }
+        Fetched::UnknownHost => {
+            forget(host);
+            Ok(None)
+        }
+        Fetched::Unchanged | Fetched::Nothing => match object::load(&gateway.env, host).await {
+            Some((config, confirmed_ms)) => Ok(Some(learn(host, config, confirmed_ms))),
+            None => Err(Refusal::new(Code::Unavailable, "the origin is away and nothing is known of this host yet").with("retry-after", "5")),
+        },
+    }
+}
+
+async fn renew(gateway: &Gateway, host: &str) {
+    let revision = HOSTS.with_borrow(|hosts| {
+        hosts.get(host).and_then(|known| known.snapshot.as_ref().map(|snapshot| snapshot.config.revision))
+    });
+    match ask_origin(gateway, host, revision).await {
+        Fetched::Config { config, json } => {
+            let snapshot = learn(host, *config, js::now_ms());
+            object::store(&gateway.env, host, &json, snapshot.confirmed_ms).await;
+        }
+        Fetched::Unchanged => HOSTS.with_borrow_mut(|hosts| {
+            if let Some(known) = hosts.get_mut(host) {
+                known.confirmed_ms = js::now_ms();
+                if let Some(snapshot) = &mut known.snapshot {
+                    snapshot.confirmed_ms = known.confirmed_ms;
+                }
+            }
+        }),
+        Fetched::UnknownHost => forget(host),
+        Fetched::Nothing => {}
+    }
+}
+
+async fn ask_origin(gateway: &Gateway, host: &str, revision: Option<u64>) -> Fetched {
+    let path = format!("/internal/edge-config?host={}", host.replace('[', "%5B").replace(']', "%5D"));
+    let etag = revision.map(|revision| format!("\"{revision}\""));
+    let extra: Vec<_> = etag.iter().map(|etag| ("if-none-match", etag.as_str())).collect();
+    let principal = internal::Principal { tenant: "", client_ip: "", request_id: &gateway.request_id, traceparent: &gateway.traceparent };
+    let service = gateway.binding("INTERNAL");
+    let response = match internal::get(&gateway.environment, service.as_ref(), &path, &principal, &extra, FETCH_MS).await {
+        Ok(response) => response,
+        Err(error) => {
+            crate::log::line(&serde_json::json!({ "level": "warn", "event": "snapshot-unreachable", "message": js::describe(&error) }));
+            return Fetched::Nothing;
+        }
+    };
+    match response.status() {
+        304 => Fetched::Unchanged,
+        404 | 421 => Fetched::UnknownHost,
+        200 => {
+            let Ok(json) = js::text(&response).await else { return Fetched::Nothing };
+            match EdgeConfig::from_json(json.as_bytes()) {
+                Ok(config) => Fetched::Config { config: Box::new(config), json },
+                Err(error) => {
+                    crate::log::line(&serde_json::json!({ "level": "error", "event": "snapshot-refused", "message": error.to_string() }));
+                    Fetched::Nothing
+                }
+            }
+        }
+        status => {
+            crate::log::line(&serde_json::json!({ "level": "warn", "event": "snapshot-failed", "status": status }));
+            Fetched::Nothing
+        }
+    }
+}
+
+fn learn(host: &str, config: EdgeConfig, confirmed_ms: u64) -> Snapshot {
+    let settings = Rc::new(config.settings());
+    let snapshot = Snapshot { config: Rc::new(config), settings, confirmed_ms };
+    remember(host, Some(snapshot.clone()), confirmed_ms);
+    snapshot
+}
+
+fn forget(host: &str) {
+    remember(host, None, js::now_ms());
+}
+
+fn remember(host: &str, snapshot: Option<Snapshot>, confirmed_ms: u64) {
+    HOSTS.with_borrow_mut(|hosts| {
+        if hosts.len() >= MOST_HOSTS && !hosts.contains_key(host) {
+            // Hosts that nobody serves go first: a flood of invented names must not push out real tenants.
+            let oldest = hosts
+                .iter()
+                .min_by_key(|(_, known)| (known.snapshot.is_some(), known.confirmed_ms))
+                .map(|(host, _)| host.clone());
+            if let Some(oldest) = oldest {
+                hosts.remove(&oldest);
+            }
+        }
+        hosts.insert(host.to_owned(), Known { snapshot, confirmed_ms, attempt_ms: js::now_ms() });
+    });
+}
+

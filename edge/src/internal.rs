@@ -1,0 +1,67 @@
+//! Signed requests to the origin.
+
+use kado_shared::{
+    headers::{KADO_CLIENT_IP, KADO_EDGE, KADO_TENANT, TRACEPARENT, X_REQUEST_ID},
+    signature::{EdgeKeys, Parts},
+};
+use sha2::{Digest, Sha256};
+use wasm_bindgen::JsValue;
+use web_sys::{Headers, Response};
+
+use crate::{environment::Environment, js};
+
+/// On whose behalf a request to the origin is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Principal<'a> {
+    /// Tenant; empty for none.
+    pub(crate) tenant: &'a str,
+    /// Client address; empty for none.
+    pub(crate) client_ip: &'a str,
+    pub(crate) request_id: &'a str,
+    pub(crate) traceparent: &'a str,
+}
+
+/// Puts the signature and what it covers onto a request's headers.
+pub(crate) fn sign(
+    headers: &Headers,
+    keys: &EdgeKeys,
+    principal: &Principal<'_>,
+    method: &str,
+    path_and_query: &str,
+    body_sha256: Option<[u8; 32]>,
+) -> Result<(), JsValue> {
+    let parts = Parts {
+        method,
+        path_and_query,
+        tenant: principal.tenant,
+        client_ip: principal.client_ip,
+        request_id: principal.request_id,
+        body_sha256,
+    };
+    headers.set(KADO_EDGE, &keys.sign(&parts, js::now_ms() / 1000, js::random()?))?;
+    for (name, value) in [
+        (KADO_TENANT, principal.tenant),
+        (KADO_CLIENT_IP, principal.client_ip),
+        (X_REQUEST_ID, principal.request_id),
+        (TRACEPARENT, principal.traceparent),
+    ] {
+        if value.is_empty() { headers.delete(name)? } else { headers.set(name, value)? }
+    }
+    Ok(())
+}
+
+/// Asks the origin's internal listener with GET.
+pub(crate) async fn get(
+    environment: &Environment,
+    service: Option<&JsValue>,
+    path_and_query: &str,
+    principal: &Principal<'_>,
+    extra: &[(&str, &str)],
+    timeout_ms: u64,
+) -> Result<Response, JsValue> {
+    let url = format!("{}{path_and_query}", environment.internal_url);
+    let request = js::request("GET", &url, extra, None, Some(timeout_ms))?;
+    let empty_body: [u8; 32] = Sha256::digest(b"").into();
+    sign(&request.headers(), &environment.internal_keys, principal, "GET", path_and_query, Some(empty_body))?;
+    js::fetch(service, &request).await
+}

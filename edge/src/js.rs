@@ -1,0 +1,198 @@
+//! The runtime's functions that `worker` does not give in the form needed here: with the runtime's own request and
+//! response types on both sides.
+
+use js_sys::{Array, Function, Object, Promise, Reflect, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Headers, Request, RequestInit, Response, ResponseInit};
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = fetch, catch)]
+    fn global_fetch(request: &Request) -> Result<Promise, JsValue>;
+
+    #[wasm_bindgen(thread_local_v2, js_name = caches)]
+    static CACHES: JsValue;
+
+    #[wasm_bindgen(js_namespace = console, js_name = log)]
+    fn console_log(line: &str);
+
+    #[wasm_bindgen(js_namespace = Math, js_name = random)]
+    fn math_random() -> f64;
+
+    #[wasm_bindgen(js_namespace = crypto, js_name = getRandomValues, catch)]
+    fn get_random_values(array: &Uint8Array) -> Result<JsValue, JsValue>;
+
+    #[wasm_bindgen(js_namespace = AbortSignal, js_name = timeout)]
+    fn abort_timeout(milliseconds: f64) -> web_sys::AbortSignal;
+
+    #[wasm_bindgen(js_namespace = kadoCodecs, js_name = loadWebp, catch)]
+    fn codec_load_webp() -> Result<Promise, JsValue>;
+
+    /// An instantiated libwebp.
+    pub(crate) type WebpModule;
+
+    #[wasm_bindgen(method, catch)]
+    pub(crate) fn encode(this: &WebpModule, rgba: &Uint8Array, width: u32, height: u32, settings: &JsValue) -> Result<Uint8Array, JsValue>;
+
+    #[wasm_bindgen(method, js_name = memoryBytes)]
+    pub(crate) fn memory_bytes(this: &WebpModule) -> f64;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn release(this: &WebpModule);
+}
+
+/// The wall clock, Unix milliseconds. On Cloudflare it stands still while code computes.
+pub(crate) fn now_ms() -> u64 {
+    // Dates are far inside the integers that an f64 holds exactly.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a date is a positive integer below 2^53")]
+    let now = js_sys::Date::now() as u64;
+    now
+}
+
+/// Random bytes from the runtime's generator.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], JsValue> {
+    let array = Uint8Array::new_with_length(u32::try_from(N).unwrap_or_default());
+    get_random_values(&array)?;
+    let mut bytes = [0; N];
+    array.copy_to(&mut bytes);
+    Ok(bytes)
+}
+
+/// Writes one line to the runtime's log.
+pub(crate) fn log(line: &str) {
+    console_log(line);
+}
+
+/// The binding of this name; `None` where there is none.
+pub(crate) fn binding(env: &JsValue, name: &str) -> Option<JsValue> {
+    Reflect::get(env, &JsValue::from_str(name)).ok().filter(|value| !value.is_undefined() && !value.is_null())
+}
+
+/// The text binding of this name; empty where there is none.
+pub(crate) fn text_binding(env: &JsValue, name: &str) -> String {
+    binding(env, name).and_then(|value| value.as_string()).unwrap_or_default()
+}
+
+/// Sends a request through a service binding, or through plain `fetch` where there is none.
+pub(crate) async fn fetch(service: Option<&JsValue>, request: &Request) -> Result<Response, JsValue> {
+    let promise = match service {
+        Some(service) => method(service, "fetch")?.call1(service, request)?.dyn_into::<Promise>()?,
+        None => global_fetch(request)?,
+    };
+    JsFuture::from(promise).await?.dyn_into::<Response>()
+}
+
+/// A request. Redirects are never followed.
+pub(crate) fn request(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<&JsValue>,
+    timeout_ms: Option<u64>,
+) -> Result<Request, JsValue> {
+    let init = RequestInit::new();
+    init.set_method(method);
+    init.set_redirect(web_sys::RequestRedirect::Manual);
+    let map = Headers::new()?;
+    for (name, value) in headers {
+        map.set(name, value)?;
+    }
+    init.set_headers(&map);
+    if let Some(body) = body {
+        init.set_body(body);
+    }
+    if let Some(signal) = timeout_ms.map(timeout_signal) {
+        init.set_signal(Some(&signal));
+    }
+    Request::new_with_str_and_init(url, &init)
+}
+
+/// A signal that aborts after this time.
+pub(crate) fn timeout_signal(milliseconds: u64) -> web_sys::AbortSignal {
+    #[expect(clippy::cast_precision_loss, reason = "deadlines are minutes at most")]
+    let milliseconds = milliseconds as f64;
+    abort_timeout(milliseconds)
+}
+
+/// The same request to another address, its body a stream that passes through untouched.
+pub(crate) fn redirect_request(original: &Request, url: &str, timeout_ms: u64) -> Result<Request, JsValue> {
+    // The Fetch standard lets a request stand where an init dictionary is expected; headers are then replaced by the
+    // caller, and the signal must be a new one: the original's belongs to the client.
+    let request = Request::new_with_str_and_init(url, original.unchecked_ref::<RequestInit>())?;
+    let init = RequestInit::new();
+    init.set_signal(Some(&timeout_signal(timeout_ms)));
+    init.set_redirect(web_sys::RequestRedirect::Manual);
+    Request::new_with_request_and_init(&request, &init)
+}
+
+/// A response with a status, headers and any body.
+pub(crate) fn response(status: u16, headers: &Headers, body: &JsValue) -> Result<Response, JsValue> {
+    let init = ResponseInit::new();
+    init.set_status(status);
+    init.set_headers(headers);
+    // What is stored encoded stays encoded.
+    if headers.has("content-encoding")? {
+        Reflect::set(&init, &JsValue::from_str("encodeBody"), &JsValue::from_str("manual"))?;
+    }
+    let constructor = Reflect::get(&js_sys::global(), &JsValue::from_str("Response"))?.dyn_into::<Function>()?;
+    Reflect::construct(&constructor, &Array::of2(body, &init))?.dyn_into::<Response>()
+}
+
+/// The body of a response as one buffer outside linear memory.
+pub(crate) async fn array_buffer(response: &Response) -> Result<js_sys::ArrayBuffer, JsValue> {
+    JsFuture::from(response.array_buffer()?).await?.dyn_into()
+}
+
+/// The body of a response as text.
+pub(crate) async fn text(response: &Response) -> Result<String, JsValue> {
+    Ok(JsFuture::from(response.text()?).await?.as_string().unwrap_or_default())
+}
+
+/// Looks a request up in the default cache; `None` where it has no entry.
+pub(crate) async fn cache_match(request: &Request) -> Result<Option<Response>, JsValue> {
+    let cache = default_cache()?;
+    let promise = method(&cache, "match")?.call1(&cache, request)?.dyn_into::<Promise>()?;
+    let found = JsFuture::from(promise).await?;
+    Ok(if found.is_undefined() { None } else { Some(found.dyn_into()?) })
+}
+
+/// Stores a response in the default cache.
+pub(crate) async fn cache_put(key: &Request, response: &Response) -> Result<(), JsValue> {
+    let cache = default_cache()?;
+    let promise = method(&cache, "put")?.call2(&cache, key, response)?.dyn_into::<Promise>()?;
+    JsFuture::from(promise).await.map(|_| ())
+}
+
+fn default_cache() -> Result<Object, JsValue> {
+    CACHES.with(|caches| Reflect::get(caches, &JsValue::from_str("default")))?.dyn_into()
+}
+
+/// Loads the WebP encoder; the module is instantiated on first use.
+pub(crate) async fn load_webp() -> Result<WebpModule, JsValue> {
+    JsFuture::from(codec_load_webp()?).await.map(JsCast::unchecked_into)
+}
+
+/// Text of whatever was thrown, for a log line.
+pub(crate) fn describe(error: &JsValue) -> String {
+    error
+        .dyn_ref::<js_sys::Error>()
+        .map(|error| String::from(error.message()))
+        .or_else(|| error.as_string())
+        .unwrap_or_else(|| format!("{error:?}"))
+}
+
+fn method(object: &JsValue, name: &str) -> Result<Function, JsValue> {
+    Reflect::get(object, &JsValue::from_str(name))?.dyn_into()
+}
+
+/// A number in [0, 1), for jitter only.
+pub(crate) fn jitter() -> f64 {
+    math_random()
+}
+
+/// Bytes of our own linear memory.
+pub(crate) fn linear_memory_bytes() -> u64 {
+    let buffer = wasm_bindgen::memory().dyn_into::<js_sys::WebAssembly::Memory>().map(|memory| memory.buffer());
+    buffer.ok().and_then(|buffer| buffer.dyn_into::<js_sys::ArrayBuffer>().ok()).map_or(0, |buffer| u64::from(buffer.byte_length()))
+}
