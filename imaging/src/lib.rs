@@ -1,1 +1,42 @@
-//! Being laid out.
+//! The transform engine: options, plan, decode, geometry, encode.
+//!
+//! What lives here is a function from options and bytes to bytes and facts. No I/O, no clock, no globals: the same crate
+//! runs in the Worker, in the native heavy lane and in the tests. Sources are read through [`Source`], C encoders come in
+//! through [`Codecs`], and a caller's cancellation hook is asked wherever work is long.
+//!
+//! ```text
+//! ImageOptions::parse -> merge_under(preset) -> unsupported() -> negotiate -> Resolved      (gateway)
+//! Resolved::parse -> probe -> plan -> transform                                            (transform role, heavy lane)
+//! ```
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod codecs;
+mod decode;
+mod encode;
+mod error;
+mod facts;
+mod format;
+mod limits;
+mod negotiate;
+pub mod options;
+mod orientation;
+mod pixels;
+mod plan;
+mod probe;
+mod source;
+mod transform;
+
+pub use codecs::{CodecError, Codecs, NoCodecs, WebpSettings};
+pub use error::{ImageError, LimitKind};
+pub use format::Format;
+pub use limits::Limits;
+pub use negotiate::{Best, ClientHints, Encoders, FormatChoice, Negotiated, Resolved, negotiate};
+pub use options::{Fault, ImageOptions, OptionError, SignedPath};
+pub use orientation::{Orientation, Region};
+pub use plan::{Codec, Effects, Encoding, Memory, Placement, Plan, place, plan};
+pub use probe::{ImageInfo, Probe, probe, probe_head};
+pub use source::{Source, SourceError};
+pub use transform::{Output, process, transform};

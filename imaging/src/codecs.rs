@@ -1,0 +1,133 @@
+//! Encoders that the caller brings: C libraries natively, WASM modules at the edge.
+
+use serde::Serialize;
+
+/// Why an injected codec gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// This build or this caller has no such codec.
+    #[error("there is no {0} encoder here")]
+    Missing(&'static str),
+    /// The codec refused or ran out of memory.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Encoders outside this crate. Synchronous: whoever has to load a module first does so after planning
+/// ([`crate::Plan::codec`] says which) and before [`crate::transform`].
+pub trait Codecs {
+    /// Encodes straight-alpha RGBA rows, top to bottom, without gaps: `width * height * 4` bytes.
+    ///
+    /// An opaque picture is given as RGBA with alpha 255; libwebp then writes no alpha channel.
+    ///
+    /// # Errors
+    /// [`CodecError`] where there is no encoder or it fails.
+    fn webp(&self, rgba: &[u8], width: u32, height: u32, settings: &WebpSettings) -> Result<Vec<u8>, CodecError>;
+}
+
+/// No codec at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCodecs;
+
+impl Codecs for NoCodecs {
+    fn webp(&self, _: &[u8], _: u32, _: u32, _: &WebpSettings) -> Result<Vec<u8>, CodecError> {
+        Err(CodecError::Missing("webp"))
+    }
+}
+
+/// libwebp's `WebPConfig`, field for field, under the names the npm module's configuration object has.
+///
+/// Serialised it is that object. Both sides being the same library with the same numbers, they write the same bytes.
+/// What is not here stays at libwebp's default on both sides, except `qmin` and `qmax`, which are 0 and 100.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct WebpSettings {
+    /// 0 to 100; effort where `lossless`.
+    pub quality: f32,
+    /// Wanted bytes, or 0.
+    pub target_size: i32,
+    /// Wanted PSNR in dB, or 0.
+    #[serde(rename = "target_PSNR")]
+    pub target_psnr: f32,
+    /// Effort, 0 (fast) to 6.
+    pub method: i32,
+    /// Spatial noise shaping, 0 to 100.
+    pub sns_strength: i32,
+    /// Deblocking, 0 to 100.
+    pub filter_strength: i32,
+    /// Deblocking sharpness, 0 (sharpest) to 7.
+    pub filter_sharpness: i32,
+    /// 0 simple, 1 strong.
+    pub filter_type: i32,
+    /// log2 of the number of token partitions.
+    pub partitions: i32,
+    /// Segments, 1 to 4.
+    pub segments: i32,
+    /// Passes of entropy analysis, 1 to 10.
+    pub pass: i32,
+    /// Whether to export the compressed picture.
+    pub show_compressed: i32,
+    /// 0 none, 1 segment smooth, 2 dithering.
+    pub preprocessing: i32,
+    /// Whether the filter strength is searched.
+    pub autofilter: i32,
+    /// Quality degradation allowed to fit the first partition, 0 to 100.
+    pub partition_limit: i32,
+    /// 0 raw, 1 lossless compression of the alpha channel.
+    pub alpha_compression: i32,
+    /// 0 none, 1 fast, 2 best.
+    pub alpha_filtering: i32,
+    /// 0 to 100; 100 is lossless.
+    pub alpha_quality: i32,
+    /// 1 for VP8L.
+    pub lossless: i32,
+    /// 1 keeps the colour under full transparency.
+    pub exact: i32,
+    /// `WebPImageHint`.
+    pub image_hint: i32,
+    /// Whether sizes are made like a JPEG's of this quality.
+    pub emulate_jpeg_size: i32,
+    /// Threads; 0 everywhere, so that all lanes write the same bytes.
+    pub thread_level: i32,
+    /// Whether memory is saved at the cost of time.
+    pub low_memory: i32,
+    /// 0 to 100 (off).
+    pub near_lossless: i32,
+    /// Reserved by libwebp.
+    pub use_delta_palette: i32,
+    /// 1 for the slow and exact conversion to YUV.
+    pub use_sharp_yuv: i32,
+}
+
+impl Default for WebpSettings {
+    fn default() -> Self {
+        Self {
+            quality: 75.0,
+            target_size: 0,
+            target_psnr: 0.0,
+            method: 4,
+            sns_strength: 50,
+            filter_strength: 60,
+            filter_sharpness: 0,
+            filter_type: 1,
+            partitions: 0,
+            segments: 4,
+            pass: 1,
+            show_compressed: 0,
+            preprocessing: 0,
+            autofilter: 0,
+            partition_limit: 0,
+            alpha_compression: 1,
+            alpha_filtering: 1,
+            alpha_quality: 100,
+            lossless: 0,
+            exact: 0,
+            image_hint: 0,
+            emulate_jpeg_size: 0,
+            thread_level: 0,
+            low_memory: 0,
+            near_lossless: 100,
+            use_delta_palette: 0,
+            use_sharp_yuv: 0,
+        }
+    }
+}

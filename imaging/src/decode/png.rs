@@ -1,0 +1,152 @@
+//! PNG row by row through the png crate; interlaced rows are put in their place here.
+
+use super::{Job, from_io};
+use crate::pixels::{Channels, Raster};
+use crate::source::SourceReader;
+use crate::{Format, ImageError};
+use png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, Limits, Transformations};
+
+pub(super) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
+    let mut reader = SourceReader::new(job.source, job.cancel).releasing();
+    let decoded = run(job, &mut reader);
+    let offset = reader.position();
+    decoded.map_err(|failure| match failure {
+        Failure::Decoder(DecodingError::IoError(error)) => from_io(Format::Png, offset, &error),
+        Failure::Decoder(DecodingError::LimitsExceeded) => {
+            ImageError::corrupt(Format::Png, offset, "a chunk wants more memory than a chunk may")
+        }
+        Failure::Decoder(error) => ImageError::corrupt(Format::Png, offset, error.to_string()),
+        Failure::Engine(error) => error,
+    })
+}
+
+enum Failure {
+    Decoder(DecodingError),
+    Engine(ImageError),
+}
+
+impl From<DecodingError> for Failure {
+    fn from(error: DecodingError) -> Self {
+        Self::Decoder(error)
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Memory of the decoder beside the rows: chunks, window, filter rows.
+const DECODER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Passes of Adam7: first column, column step, first row, row step.
+const ADAM7: [(u32, u32, u32, u32); 7] = [
+    (0, 8, 0, 8),
+    (4, 8, 0, 8),
+    (0, 4, 4, 8),
+    (2, 4, 0, 4),
+    (0, 2, 2, 4),
+    (1, 2, 0, 2),
+    (0, 1, 1, 2),
+];
+
+fn run(job: &Job<'_>, source: &mut SourceReader<'_>) -> Result<Raster, Failure> {
+    let mut options = DecodeOptions::default();
+    options.set_ignore_text_chunk(true);
+    options.set_ignore_iccp_chunk(true);
+    let mut decoder = Decoder::new_with_options(source, options);
+    decoder.set_limits(Limits { bytes: DECODER_BYTES });
+    // Palettes, transparency and fewer than 8 bits become channels of 8 bits; 16 bits are rounded below.
+    decoder.set_transformations(Transformations::EXPAND);
+    let mut reader = decoder.read_info()?;
+    let (width, height, interlaced) = (reader.info().width, reader.info().height, reader.info().interlaced);
+    if (width, height) != (job.plan.info.width, job.plan.info.height) {
+        return Err(ImageError::corrupt(Format::Png, 16, "the header says two different sizes").into());
+    }
+    let (color, depth) = reader.output_color_type();
+    let row = Row {
+        color,
+        wide: depth == BitDepth::Sixteen,
+    };
+    let mut raster = Raster::zeroed(width, height, row.channels())?;
+    let (stride, size) = (raster.stride(), row.channels().count());
+    if !interlaced {
+        for to in raster.data.chunks_exact_mut(stride) {
+            let from = reader
+                .next_row()?
+                .ok_or_else(|| ImageError::corrupt(Format::Png, 0, "rows are missing"))?;
+            row.convert(from.data(), to.chunks_exact_mut(size));
+        }
+        return Ok(raster);
+    }
+    for (first_column, column_step, first_row, row_step) in ADAM7 {
+        if first_column >= width || first_row >= height {
+            continue;
+        }
+        let rows = raster
+            .data
+            .chunks_exact_mut(stride)
+            .skip(first_row as usize)
+            .step_by(row_step as usize);
+        for to in rows {
+            let from = reader
+                .next_interlaced_row()?
+                .ok_or_else(|| ImageError::corrupt(Format::Png, 0, "rows are missing"))?;
+            row.convert(
+                from.data(),
+                to.chunks_exact_mut(size)
+                    .skip(first_column as usize)
+                    .step_by(column_step as usize),
+            );
+        }
+    }
+    Ok(raster)
+}
+
+/// How a row comes out of the decoder.
+struct Row {
+    color: ColorType,
+    wide: bool,
+}
+
+impl Row {
+    fn channels(&self) -> Channels {
+        match self.color {
+            ColorType::Grayscale => Channels::Grey,
+            ColorType::Rgb | ColorType::Indexed => Channels::Rgb,
+            ColorType::GrayscaleAlpha | ColorType::Rgba => Channels::Rgba,
+        }
+    }
+
+    fn convert<'a>(&self, from: &[u8], to: impl Iterator<Item = &'a mut [u8]>) {
+        let samples = match self.color {
+            ColorType::Grayscale | ColorType::Indexed => 1,
+            ColorType::GrayscaleAlpha => 2,
+            ColorType::Rgb => 3,
+            ColorType::Rgba => 4,
+        };
+        let narrow = |pair: &[u8]| match pair {
+            // v / 257, rounded: the nearest of 8 bits.
+            [high, low] => ((u32::from(u16::from_be_bytes([*high, *low])) * 255 + 32_767) / 65_535) as u8,
+            _ => 0,
+        };
+        let mut buffer = [0u8; 4];
+        let bytes = samples * if self.wide { 2 } else { 1 };
+        for (pixel, from) in to.zip(from.chunks_exact(bytes)) {
+            let from = if self.wide {
+                for (slot, pair) in buffer.iter_mut().zip(from.chunks_exact(2)) {
+                    *slot = narrow(pair);
+                }
+                buffer.get(..samples).unwrap_or_default()
+            } else {
+                from
+            };
+            match (pixel, from) {
+                ([r, g, b, a], [grey, alpha]) => (*r, *g, *b, *a) = (*grey, *grey, *grey, *alpha),
+                (pixel, from) if pixel.len() == from.len() => pixel.copy_from_slice(from),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! From pixels to a file.
+
+mod copyright;
+mod jpeg;
+mod palette;
+mod png;
+mod webp;
+
+use crate::pixels::Raster;
+use crate::{Codecs, Encoding, Format, ImageError, ImageInfo};
+
+/// Encodes a finished picture.
+pub(crate) fn encode(
+    raster: Raster,
+    encoding: &Encoding,
+    info: &ImageInfo,
+    codecs: &dyn Codecs,
+) -> Result<Vec<u8>, ImageError> {
+    match encoding.format {
+        Format::Jpeg => jpeg::encode(&raster, encoding, info),
+        Format::Png => png::encode(&raster, encoding),
+        Format::WebP => webp::encode(raster, encoding, codecs),
+        format => Err(ImageError::unsupported(format, "it is not written by this engine")),
+    }
+}

@@ -1,0 +1,51 @@
+//! WebP through the caller's libwebp.
+
+use crate::pixels::Raster;
+use crate::{Codecs, Encoding, ImageError, WebpSettings};
+
+pub(super) fn encode(raster: Raster, encoding: &Encoding, codecs: &dyn Codecs) -> Result<Vec<u8>, ImageError> {
+    let settings = settings(encoding);
+    let rgba = raster.with_alpha()?;
+    Ok(codecs.webp(&rgba.data, rgba.width, rgba.height, &settings)?)
+}
+
+fn settings(encoding: &Encoding) -> WebpSettings {
+    WebpSettings {
+        quality: f32::from(webp_quality(encoding.quality)),
+        method: if encoding.fast { 2 } else { 4 },
+        ..WebpSettings::default()
+    }
+}
+
+/// Quality as the options mean it (JPEG's scale), and libwebp's number that looks alike.
+///
+/// Between the points it is a straight line. The two scales run close together; libwebp's reaches the same look a little
+/// earlier in the range that matters, the same step that other image services take (80 and 79).
+const QUALITY: [(u8, u8); 6] = [(1, 1), (50, 49), (65, 64), (80, 79), (90, 89), (100, 100)];
+
+/// libwebp's quality for a perceived quality, 1 to 100.
+fn webp_quality(quality: u8) -> u8 {
+    let line = |[(x0, y0), (x1, y1)]: [(u8, u8); 2]| {
+        let part = f32::from(quality - x0) / f32::from(x1 - x0);
+        (f32::from(y0) + part * (f32::from(y1) - f32::from(y0))).round() as u8
+    };
+    let segments = QUALITY.iter().zip(QUALITY.iter().skip(1));
+    segments
+        .map(|(from, to)| [*from, *to])
+        .find(|[from, to]| (from.0..=to.0).contains(&quality))
+        .map_or(quality, line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{QUALITY, webp_quality};
+
+    #[test]
+    fn quality_rises_and_passes_its_points() {
+        for (quality, webp) in QUALITY {
+            assert_eq!(webp_quality(quality), webp);
+        }
+        let all: Vec<u8> = (1..=100).map(webp_quality).collect();
+        assert!(all.is_sorted());
+    }
+}

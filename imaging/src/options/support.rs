@@ -1,0 +1,54 @@
+//! Which options this engine does not do. They are parsed and checked like the others, and then refused, never ignored.
+
+use super::{Fault, Gravity, ImageOptions, Metadata, OptionError, OutputFormat, Trim};
+
+impl ImageOptions {
+    /// Every option here that the engine would have to ignore. Empty for options that it can carry out.
+    ///
+    /// To be asked once presets are merged in.
+    #[must_use]
+    pub fn unsupported(&self) -> Vec<OptionError> {
+        let mut errors = Vec::new();
+        let mut refuse = |name: &str, value: String, instead: &'static str| {
+            errors.push(OptionError::new(name, &value, Fault::Unsupported, instead));
+        };
+        match self.gravity {
+            Some(gravity @ (Gravity::Auto | Gravity::Entropy)) => {
+                refuse("gravity", gravity.to_string(), "give a side, a corner or XxY")
+            }
+            Some(Gravity::Point { .. }) | None => {}
+        }
+        match self.format {
+            Some(
+                format @ (OutputFormat::Avif
+                | OutputFormat::Gif
+                | OutputFormat::Svg
+                | OutputFormat::Blurhash
+                | OutputFormat::Thumbhash),
+            ) => refuse(
+                "format",
+                format.to_string(),
+                "auto, webp, jpeg, baseline-jpeg, png, png-force or json",
+            ),
+            _ => {}
+        }
+        if self.trim == Some(Trim::Border) {
+            refuse("trim", "border".to_owned(), "give the sides in pixels");
+        }
+        if let Some(metadata @ Metadata::Keep) = self.metadata {
+            refuse("metadata", metadata.to_string(), "copyright or none");
+        }
+        let mut without = |given: bool, name: &str| {
+            if given {
+                refuse(name, String::new(), "leave it out");
+            }
+        };
+        without(self.blur.is_some(), "blur");
+        without(self.segment.is_some(), "segment");
+        without(self.draw.is_some(), "draw");
+        without(self.branding.is_some_and(|branding| branding.0), "branding");
+        without(self.filter.is_some(), "filter");
+        without(self.max_bytes.is_some(), "max-bytes");
+        errors
+    }
+}

@@ -1,0 +1,92 @@
+//! How much memory a plan takes, from sizes alone. Never under what is measured; over it by less than two.
+
+use super::Plan;
+use crate::Format;
+
+/// Bytes of memory, by what they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// The source's own bytes, wherever they lie.
+    pub source: u64,
+    /// Decoder with its result.
+    pub decode: u64,
+    /// Decoded pixels, the resampler's intermediate rows and its result.
+    pub resample: u64,
+    /// Result, what the encoder makes of it, and the answer.
+    pub encode: u64,
+    /// The most that is taken at any time.
+    pub peak: u64,
+}
+
+/// Tables, windows and small change.
+const FIXED: u64 = 512 * 1024;
+
+impl Memory {
+    pub(super) fn estimate(plan: &Plan) -> Self {
+        let info = &plan.info;
+        let scale = u64::from(plan.decode_scale);
+        let (width, height) = (
+            u64::from(info.width).div_ceil(scale),
+            u64::from(info.height).div_ceil(scale),
+        );
+        let channels = decoded_channels(plan);
+        let decoded = width * height * channels;
+        let (working, decode) = match info.format {
+            Format::Jpeg => {
+                // Blocks reach over the edges, by at most an MCU of 32 pixels.
+                let blocks = (u64::from(info.width) + 32) * (u64::from(info.height) + 32);
+                let samples = blocks * u64::from(info.samples_per_pixel_quarters) / 4;
+                let planes = samples / (scale * scale);
+                // A progressive file keeps all coefficients, two bytes each, until its last scan.
+                let coefficients = if info.progressive { 2 * samples } else { 0 };
+                let raw = width * height * u64::from(info.components);
+                (planes + coefficients + raw, planes + coefficients + raw.max(decoded))
+            }
+            // The decoder keeps planes of its own beside the pixels, and a copy of the compressed data.
+            Format::WebP => {
+                let planes =
+                    u64::from(info.width) * u64::from(info.height) * u64::from(info.samples_per_pixel_quarters) / 4;
+                (planes + info.bytes, decoded + planes + info.bytes)
+            }
+            Format::Gif => (0, decoded + u64::from(info.width) * u64::from(info.height)),
+            _ => (0, decoded + 2 * width * 8),
+        };
+        let _ = working;
+        let (out_width, out_height) = (u64::from(plan.resized.0), u64::from(plan.resized.1));
+        let intermediate = width * out_height * channels;
+        let resized = out_width * out_height * channels;
+        let pixels = u64::from(plan.width) * u64::from(plan.height);
+        let output = pixels * (3 + u64::from(plan.alpha || channels == 4));
+        let encoder = match plan.encoding.format {
+            // Coefficients of a progressive file, at worst without chroma subsampling, and the answer.
+            Format::Jpeg => 7 * pixels + pixels,
+            // RGBA twice (here, and in the module's heap), planes, tokens, and the answer.
+            Format::WebP => 8 * pixels + 4 * pixels + pixels,
+            // Filtered rows and an answer that does not compress.
+            _ => 2 * output + 1024 * 1024,
+        };
+        let resample = decoded + intermediate + resized;
+        // The result is turned or padded into a second one before it is encoded.
+        let encode = output + encoder.max(output + resized);
+        let source = info.bytes;
+        Self {
+            source,
+            decode,
+            resample,
+            encode,
+            peak: FIXED + source + decode.max(resample).max(encode),
+        }
+    }
+}
+
+/// Channels of the decoded picture, alpha included.
+fn decoded_channels(plan: &Plan) -> u64 {
+    match (plan.info.format, plan.info.components) {
+        (Format::Jpeg, 1) => 1,
+        (Format::Jpeg, _) => 3,
+        (Format::Png, 1) if !plan.info.alpha => 3,
+        (Format::Png, _) if plan.info.alpha => 4,
+        (Format::Gif, _) => 4,
+        _ => 3 + u64::from(plan.info.alpha),
+    }
+}

@@ -1,0 +1,418 @@
+//! What will be done, decided from the header alone: sizes, decode scale, format, memory. Pure.
+
+mod fit;
+mod memory;
+
+pub use fit::{Placement, place};
+pub use memory::Memory;
+
+use crate::options::{Border, Color, Decimal, Fit, Metadata, OptionError, OutputFormat, Sides, Switch, Trim, Width};
+use crate::{
+    Best, Fault, Format, FormatChoice, ImageError, ImageInfo, LimitKind, Limits, Orientation, Region, Resolved,
+};
+
+/// Which injected codec a plan needs; the caller may have to load it first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// libwebp's encoder.
+    WebP,
+}
+
+/// Changes of colour after the resize, in the order they are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Effects {
+    /// Amount of the unsharp mask.
+    pub sharpen: Option<Decimal>,
+    /// Gamma; above 1 lightens.
+    pub gamma: Option<Decimal>,
+    /// Factor on lightness.
+    pub brightness: Option<Decimal>,
+    /// Factor on contrast.
+    pub contrast: Option<Decimal>,
+    /// Factor on chroma.
+    pub saturation: Option<Decimal>,
+}
+
+impl Effects {
+    /// Whether nothing changes.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How the answer is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// Format of the answer.
+    pub format: Format,
+    /// Perceived quality, 1 to 100.
+    pub quality: u8,
+    /// Whether a quality was asked for, which permits a palette in PNG.
+    pub quality_given: bool,
+    /// Whether JPEG may be progressive.
+    pub progressive: bool,
+    /// Whether time matters more than bytes.
+    pub fast: bool,
+    /// Whether the copyright notice is kept.
+    pub copyright: bool,
+}
+
+/// Everything that [`crate::transform`] will do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The source.
+    pub info: ImageInfo,
+    /// The source is decoded at 1 / this: 1, 2, 4 or 8.
+    pub decode_scale: u8,
+    /// What is resampled, in pixels of the stored source.
+    pub region: Region,
+    /// What it is resampled to, in the stored orientation.
+    pub resized: (u32, u32),
+    /// How the resized pixels are turned: EXIF, `flip` and `rotate` together.
+    pub orientation: Orientation,
+    /// Size that the turned pixels are padded to.
+    pub canvas: (u32, u32),
+    /// Where the pixels lie on the canvas: left, top.
+    pub at: (u32, u32),
+    /// Colour under transparency and on the rest of the canvas.
+    pub background: Option<Color>,
+    /// Changes of colour.
+    pub effects: Effects,
+    /// Frame around the canvas, already scaled by `dpr`.
+    pub border: Option<Border>,
+    /// Whether the answer has an alpha channel.
+    pub alpha: bool,
+    /// Width of the answer, in pixels.
+    pub width: u32,
+    /// Height of the answer, in pixels.
+    pub height: u32,
+    /// How it is encoded.
+    pub encoding: Encoding,
+    /// What it will take.
+    pub memory: Memory,
+}
+
+impl Plan {
+    /// The injected codec that is needed, if one is.
+    #[must_use]
+    pub fn codec(&self) -> Option<Codec> {
+        (self.encoding.format == Format::WebP).then_some(Codec::WebP)
+    }
+}
+
+/// Plans a transform.
+///
+/// # Errors
+/// [`ImageError::BadOptions`] for options that are not done or do not fit this picture, [`ImageError::UnsupportedFormat`]
+/// for what cannot be read or written, [`ImageError::TooLarge`] where a limit is passed, the memory among them
+/// ([`ImageError::is_heavy`]).
+pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Plan, ImageError> {
+    let options = &resolved.options;
+    let unsupported = resolved.unsupported();
+    if !unsupported.is_empty() {
+        return Err(ImageError::BadOptions(unsupported));
+    }
+    info.check(limits)?;
+    let dpr = options.dpr.map_or(Decimal::ONE, |dpr| dpr.get());
+
+    let upright = info.upright_size();
+    let trimmed = trim(resolved, upright, dpr)?;
+    let turn = options
+        .flip
+        .map_or(Orientation::UPRIGHT, Orientation::from)
+        .then(options.rotate.map_or(Orientation::UPRIGHT, Orientation::from));
+    let turned = turn.size((trimmed.2, trimmed.3));
+
+    let side = |pixels: u32| dpr.scale(pixels).max(1);
+    let width = options.width.and_then(|width| match width {
+        Width::Pixels(pixels) => Some(side(pixels)),
+        Width::Auto => None,
+    });
+    let height = options.height.map(|height| side(height.get()));
+    let placed = place(
+        turned,
+        width,
+        height,
+        options.fit.unwrap_or(Fit::ScaleDown),
+        options.gravity,
+    );
+
+    let border = options.border.map(|border| Border {
+        sides: scale_sides(border.sides, dpr),
+        ..border
+    });
+    let (width, height) = border.map_or(placed.canvas, |Border { sides, .. }| {
+        let sum = |a: u32, b: u32, c: u32| a.saturating_add(b).saturating_add(c);
+        (
+            sum(placed.canvas.0, sides.left, sides.right),
+            sum(placed.canvas.1, sides.top, sides.bottom),
+        )
+    });
+    let refuse = |what, value: u64, limit: u64| {
+        if value > limit {
+            Err(ImageError::TooLarge { what, limit, value })
+        } else {
+            Ok(())
+        }
+    };
+    refuse(
+        LimitKind::OutputSide,
+        u64::from(width.max(height)),
+        u64::from(limits.output_side),
+    )?;
+    refuse(
+        LimitKind::OutputPixels,
+        u64::from(width) * u64::from(height),
+        limits.output_pixels,
+    )?;
+
+    let region = stored_region(info, trimmed, turn, turned, &placed);
+    let orientation = info.orientation.then(turn);
+    let resized = orientation.size((placed.window.2, placed.window.3));
+
+    let padded = placed.canvas != (placed.window.2, placed.window.3);
+    let translucent = |color: Color| !color.is_opaque();
+    let mut background = options.background.or(padded.then_some(Color::WHITE));
+    let alpha = (info.alpha && background.is_none_or(translucent))
+        || (padded && background.is_some_and(translucent))
+        || border.is_some_and(|border| translucent(border.color));
+    let encoding = encoding(info, resolved, alpha)?;
+    let alpha = alpha && encoding.format != Format::Jpeg;
+    if encoding.format == Format::Jpeg && (info.alpha || background.is_some()) {
+        background = Some(over_white(background.unwrap_or(Color::WHITE)));
+    }
+
+    let mut plan = Plan {
+        info: info.clone(),
+        decode_scale: decode_scale(info, region, resized),
+        region,
+        resized,
+        orientation,
+        canvas: placed.canvas,
+        at: placed.at,
+        background,
+        effects: effects(resolved),
+        border,
+        alpha,
+        width,
+        height,
+        encoding,
+        memory: Memory::default(),
+    };
+    if encoding.format != Format::Json {
+        readable(info, options.anim, encoding.format)?;
+        plan.memory = Memory::estimate(&plan);
+        refuse(LimitKind::Memory, plan.memory.peak, limits.memory_bytes)?;
+    }
+    Ok(plan)
+}
+
+impl Resolved {
+    /// Every option that the engine would have to ignore, the format among them.
+    #[must_use]
+    pub fn unsupported(&self) -> Vec<OptionError> {
+        let format = match self.format {
+            FormatChoice::Given(format) => Some(format),
+            FormatChoice::Source | FormatChoice::Auto(_) => None,
+        };
+        crate::ImageOptions {
+            format,
+            ..self.options.clone()
+        }
+        .unsupported()
+    }
+}
+
+/// What is left of the upright picture after `trim`: left, top, width, height.
+fn trim(resolved: &Resolved, (width, height): (u32, u32), dpr: Decimal) -> Result<(u32, u32, u32, u32), ImageError> {
+    let options = &resolved.options;
+    let (left, top, right, bottom, name) = match options.trim {
+        Some(Trim::Sides(sides)) => {
+            let Sides {
+                top,
+                right,
+                bottom,
+                left,
+            } = scale_sides(sides, dpr);
+            (
+                left,
+                top,
+                width.saturating_sub(right),
+                height.saturating_sub(bottom),
+                "trim",
+            )
+        }
+        Some(Trim::Border) | None => {
+            let left = dpr.scale(options.trim_left.map_or(0, |pixels| pixels.get()));
+            let top = dpr.scale(options.trim_top.map_or(0, |pixels| pixels.get()));
+            let end = |from: u32, kept: Option<u32>, whole: u32| {
+                kept.map_or(whole, |kept| from.saturating_add(dpr.scale(kept).max(1)).min(whole))
+            };
+            let right = end(left, options.trim_width.map(|pixels| pixels.get()), width);
+            let bottom = end(top, options.trim_height.map(|pixels| pixels.get()), height);
+            (
+                left,
+                top,
+                right,
+                bottom,
+                if left >= width { "trim.left" } else { "trim.top" },
+            )
+        }
+    };
+    if left >= right || top >= bottom {
+        let error = OptionError::new(
+            name,
+            "",
+            Fault::Conflict,
+            "at least one pixel of the picture has to be left",
+        );
+        return Err(ImageError::BadOptions(vec![error]));
+    }
+    Ok((left, top, right - left, bottom - top))
+}
+
+fn scale_sides(sides: Sides, dpr: Decimal) -> Sides {
+    Sides {
+        top: dpr.scale(sides.top),
+        right: dpr.scale(sides.right),
+        bottom: dpr.scale(sides.bottom),
+        left: dpr.scale(sides.left),
+    }
+}
+
+/// Where the pixels of the placement's window come from in the stored picture.
+///
+/// Cutting before resampling gives the same pixels as cutting after it, because the filter still sees beyond the cut.
+fn stored_region(
+    info: &ImageInfo,
+    trimmed: (u32, u32, u32, u32),
+    turn: Orientation,
+    turned: (u32, u32),
+    placed: &Placement,
+) -> Region {
+    let (left, top, width, height) = placed.window;
+    let x = f64::from(turned.0) / f64::from(placed.scaled.0);
+    let y = f64::from(turned.1) / f64::from(placed.scaled.1);
+    let window = Region {
+        left: f64::from(left) * x,
+        top: f64::from(top) * y,
+        width: f64::from(width) * x,
+        height: f64::from(height) * y,
+    };
+    let before_turn = turn.region_before(window, (f64::from(turned.0), f64::from(turned.1)));
+    let upright = Region {
+        left: before_turn.left + f64::from(trimmed.0),
+        top: before_turn.top + f64::from(trimmed.1),
+        ..before_turn
+    };
+    let (upright_width, upright_height) = info.upright_size();
+    info.orientation
+        .region_before(upright, (f64::from(upright_width), f64::from(upright_height)))
+}
+
+/// How much smaller a JPEG can be decoded: 8, 4 or 2 where the whole shrink is at least that, as sharp has it.
+fn decode_scale(info: &ImageInfo, region: Region, resized: (u32, u32)) -> u8 {
+    // On a side of fewer than 16 pixels the scaled sizes are too coarse to tell the scales apart.
+    if info.format != Format::Jpeg || info.width.min(info.height) < 16 {
+        return 1;
+    }
+    let shrink = (region.width / f64::from(resized.0)).min(region.height / f64::from(resized.1));
+    // Sizes are rounded, so a shrink of exactly 8 may come out a little below.
+    [8u8, 4, 2]
+        .into_iter()
+        .find(|scale| shrink * 1.001 >= f64::from(*scale))
+        .unwrap_or(1)
+}
+
+/// A translucent background under a format without alpha lies on white itself.
+fn over_white(color: Color) -> Color {
+    let channel =
+        |value: u8| ((u32::from(value) * u32::from(color.a) + 255 * (255 - u32::from(color.a)) + 127) / 255) as u8;
+    Color {
+        r: channel(color.r),
+        g: channel(color.g),
+        b: channel(color.b),
+        a: 255,
+    }
+}
+
+fn effects(resolved: &Resolved) -> Effects {
+    let options = &resolved.options;
+    let none = |value: Decimal| value != Decimal::ONE && value != Decimal::ZERO;
+    Effects {
+        sharpen: options
+            .sharpen
+            .map(|amount| amount.get())
+            .filter(|amount| *amount != Decimal::ZERO),
+        gamma: options.gamma.map(|gamma| gamma.get()).filter(|gamma| none(*gamma)),
+        brightness: options
+            .brightness
+            .map(|factor| factor.get())
+            .filter(|factor| none(*factor)),
+        contrast: options
+            .contrast
+            .map(|factor| factor.get())
+            .filter(|factor| none(*factor)),
+        saturation: options
+            .saturation
+            .map(|factor| factor.get())
+            .filter(|factor| *factor != Decimal::ONE),
+    }
+}
+
+fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool) -> Result<Encoding, ImageError> {
+    let classic = if alpha { Format::Png } else { Format::Jpeg };
+    let format = match resolved.format {
+        FormatChoice::Given(OutputFormat::WebP) | FormatChoice::Auto(Best::Avif | Best::WebP) => Format::WebP,
+        FormatChoice::Given(OutputFormat::Jpeg | OutputFormat::BaselineJpeg) => Format::Jpeg,
+        FormatChoice::Given(OutputFormat::Png | OutputFormat::PngForce) => Format::Png,
+        FormatChoice::Given(OutputFormat::Json) => Format::Json,
+        FormatChoice::Given(_) => return Err(ImageError::Internal("an unsupported format was let through")),
+        FormatChoice::Auto(Best::Classic) => classic,
+        FormatChoice::Source => match info.format {
+            same @ (Format::Jpeg | Format::Png | Format::WebP) => same,
+            Format::Gif => {
+                return Err(ImageError::unsupported(
+                    Format::Gif,
+                    "GIF is not written; ask for format=webp, png or jpeg",
+                ));
+            }
+            _ => classic,
+        },
+    };
+    Ok(Encoding {
+        format,
+        quality: resolved.quality().get(),
+        quality_given: resolved.options.quality.is_some(),
+        progressive: resolved.format != FormatChoice::Given(OutputFormat::BaselineJpeg),
+        fast: resolved.options.compression.is_some(),
+        copyright: resolved.options.metadata != Some(Metadata::None),
+    })
+}
+
+/// Refuses sources that the decoders would refuse, before any of their bytes are read, and animations that would be
+/// dropped without anyone having said so.
+fn readable(info: &ImageInfo, anim: Option<Switch<true>>, output: Format) -> Result<(), ImageError> {
+    if !info.decodable {
+        let what = match info.format {
+            Format::Jpeg => {
+                "only baseline and progressive Huffman-coded JPEG of 8 bits with 1, 3 or 4 components is read"
+                    .to_owned()
+            }
+            other => format!("{other} is not read by this engine"),
+        };
+        return Err(ImageError::unsupported(info.format, what));
+    }
+    let animated = info.frames != Some(1);
+    if animated && anim.is_none_or(|anim| anim.0) && output == Format::WebP {
+        return Err(ImageError::unsupported(
+            info.format,
+            "animations are not written; ask for anim=false",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! GIF: the logical screen, and the frames where the whole file is there.
+
+use super::ImageInfo;
+use super::peek::{Peek, Stopped};
+use crate::{Format, Limits};
+
+pub(super) fn read(peek: &mut Peek<'_>, limits: &Limits) -> Result<ImageInfo, Stopped> {
+    let (width, height) = (u32::from(peek.le16(6)?), u32::from(peek.le16(8)?));
+    let packed = peek.u8(10)?;
+    let info = ImageInfo {
+        frames: None,
+        decodable: true,
+        samples_per_pixel_quarters: 4,
+        ..ImageInfo::new(Format::Gif, width, height)
+    };
+    if peek.is_partial() {
+        // Transparency is told by a block in front of each frame, so it may still come.
+        return Ok(ImageInfo {
+            alpha: true,
+            components: 4,
+            ..info
+        });
+    }
+    let mut walk = Walk {
+        offset: 13 + color_table(packed),
+        frames: 0,
+        alpha: false,
+        interlaced: false,
+    };
+    // One more than allowed is enough to be refused.
+    while walk.frames <= limits.frames && walk.step(peek)? {}
+    Ok(ImageInfo {
+        frames: Some(walk.frames),
+        alpha: walk.alpha,
+        components: 3 + u8::from(walk.alpha),
+        progressive: walk.interlaced,
+        ..info
+    })
+}
+
+/// Bytes of the colour table that a packed field announces.
+fn color_table(packed: u8) -> u64 {
+    if packed & 0x80 == 0 { 0 } else { 3 << (1 + (packed & 7)) }
+}
+
+struct Walk {
+    offset: u64,
+    frames: u32,
+    alpha: bool,
+    interlaced: bool,
+}
+
+impl Walk {
+    /// Passes one block; false at the trailer or where the file ends. What is cut off is the decoder's to complain of.
+    fn step(&mut self, peek: &mut Peek<'_>) -> Result<bool, Stopped> {
+        let start = self.offset;
+        match peek.up_to(start, 1)?.first().copied() {
+            Some(0x21) => {
+                if let [_, 0xf9, 4, packed] = peek.up_to(start, 4)? {
+                    self.alpha |= packed & 1 == 1;
+                }
+                self.offset = start + 2;
+            }
+            Some(0x2c) => {
+                let Some(packed) = peek.up_to(start, 10)?.get(9).copied() else {
+                    return Ok(false);
+                };
+                self.frames += 1;
+                self.interlaced |= packed & 0x40 != 0;
+                self.offset = start + 11 + color_table(packed);
+            }
+            _ => return Ok(false),
+        }
+        loop {
+            let Some(length) = peek.up_to(self.offset, 1)?.first().copied() else {
+                return Ok(false);
+            };
+            self.offset += 1 + u64::from(length);
+            if length == 0 {
+                return Ok(true);
+            }
+        }
+    }
+}
