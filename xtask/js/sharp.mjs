@@ -1,0 +1,60 @@
+// The yardstick: sharp, asked line by line over standard input, so that its times and ours can be taken in turns.
+import { createInterface } from "node:readline";
+import { readFile } from "node:fs/promises";
+import sharp from "sharp";
+
+// One thread and no memory of former results: what is measured is the work.
+sharp.concurrency(1);
+sharp.cache(false);
+
+const actions = {
+  // A large picture of many small ones: the entropy of real photographs at any size.
+  async mosaic({ files, width, height, output }) {
+    const columns = Math.ceil(width / 600);
+    const rows = Math.ceil(height / 600);
+    const [tileWidth, tileHeight] = [Math.ceil(width / columns), Math.ceil(height / rows)];
+    const tiles = await Promise.all(
+      files.map((file) => sharp(file).resize(tileWidth, tileHeight, { fit: "cover" }).removeAlpha().toBuffer()),
+    );
+    const parts = Array.from({ length: columns * rows }, (_, index) => ({
+      input: tiles[(index * 5 + Math.floor(index / columns)) % tiles.length],
+      left: (index % columns) * tileWidth,
+      top: Math.floor(index / columns) * tileHeight,
+    }));
+    const canvas = { width: columns * tileWidth, height: rows * tileHeight, channels: 3, background: "#000" };
+    // In two steps: the canvas may be a few pixels larger than the picture.
+    const whole = await sharp({ create: canvas, limitInputPixels: false }).composite(parts).raw().toBuffer();
+    const raw = { width: canvas.width, height: canvas.height, channels: 3 };
+    await sharp(whole, { raw, limitInputPixels: false })
+      .extract({ left: 0, top: 0, width, height })
+      .jpeg({ quality: 88, chromaSubsampling: "4:2:0" })
+      .toFile(output);
+    return {};
+  },
+
+  async resize({ file, width, quality }) {
+    const input = await readFile(file);
+    const started = process.hrtime.bigint();
+    const output = await sharp(input, { limitInputPixels: false })
+      .rotate()
+      .resize({ width, withoutEnlargement: true })
+      .jpeg({ quality })
+      .toBuffer();
+    return { milliseconds: Number(process.hrtime.bigint() - started) / 1e6, bytes: output.length };
+  },
+
+  async version() {
+    return { sharp: sharp.versions.sharp, vips: sharp.versions.vips };
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { action, ...parameters } = JSON.parse(line);
+  let answer;
+  try {
+    answer = await actions[action](parameters);
+  } catch (error) {
+    answer = { error: String(error) };
+  }
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}

@@ -1,0 +1,23 @@
+//! `cargo xtask bench`: one file per measurement.
+
+mod numbers;
+mod request;
+mod sharp;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+use xtask::workspace::Workspace;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// A JPEG through the running Worker, against sharp in the same run
+    Request(request::Arguments),
+}
+
+pub(super) fn run(workspace: &Workspace, command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Request(arguments) => request::run(workspace, &arguments),
+    }
+}

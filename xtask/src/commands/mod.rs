@@ -1,0 +1,50 @@
+//! One file per command.
+
+mod bench;
+mod build_edge;
+mod check;
+mod fresh;
+mod outcome;
+mod sqlx;
+mod steps;
+mod test;
+mod tools;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+use xtask::workspace::Workspace;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Build everything and run it: PostgreSQL, origin, cache and edge, with a picture to look at
+    Up(up::Arguments),
+    /// Install what is missing: the WebAssembly target, cargo tools, npm packages
+    Tools(tools::Arguments),
+    /// Build the Worker's bundle into build/; nothing happens when nothing changed
+    BuildEdge(build_edge::Arguments),
+    /// For every commit: formatting, lints, licences, documentation, unit tests
+    Check(check::Arguments),
+    /// Everything that `check` does, the deployment checked, and the black-box tests
+    Test(test::Arguments),
+    /// Renew the committed metadata of SQL queries in .sqlx, or compare it
+    Sqlx(sqlx::Arguments),
+    /// Measure
+    #[command(subcommand)]
+    Bench(bench::Command),
+}
+
+pub(crate) fn run(command: Command) -> Result<ExitCode> {
+    let workspace = Workspace::locate()?;
+    match command {
+        Command::Up(arguments) => up::run(&workspace, arguments),
+        Command::Tools(arguments) => tools::run(&workspace, &arguments),
+        Command::BuildEdge(arguments) => build_edge::run(&workspace, &arguments),
+        Command::Check(arguments) => check::run(&workspace, &arguments),
+        Command::Test(arguments) => test::run(&workspace, &arguments),
+        Command::Sqlx(arguments) => sqlx::run(&workspace, &arguments),
+        Command::Bench(command) => bench::run(&workspace, command),
+    }
+}
