@@ -76,13 +76,6 @@ impl Answer {
         self.headers.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Sets a header where the answer does not say anything of that name yet.
-    pub(crate) fn set_default(&mut self, name: &str, value: &str) {
-        if self.header(name).is_none() {
-            self.headers.push((name.to_owned(), value.to_owned()));
-        }
-    }
-
     /// Adds a member to a list header such as `Vary`.
     pub(crate) fn append(&mut self, name: &str, value: &str) {
         match self.headers.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {

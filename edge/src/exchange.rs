@@ -64,11 +64,6 @@ impl Exchange {
         self.query.as_ref().map_or_else(|| self.path.clone(), |query| format!("{}?{query}", self.path))
     }
 
-    /// Whether it asks for a representation or only for its headers.
-    pub(crate) fn is_read(&self) -> bool {
-        matches!(self.method.as_str(), "GET" | "HEAD")
-    }
-
     /// The client's address as text; empty where it is unknown.
     pub(crate) fn client_ip_text(&self) -> String {
         self.client_ip.map(|address| address.to_string()).unwrap_or_default()

@@ -17,9 +17,6 @@ extern "C" {
     #[wasm_bindgen(js_namespace = console, js_name = log)]
     fn console_log(line: &str);
 
-    #[wasm_bindgen(js_namespace = Math, js_name = random)]
-    fn math_random() -> f64;
-
     #[wasm_bindgen(js_namespace = crypto, js_name = getRandomValues, catch)]
     fn get_random_values(array: &Uint8Array) -> Result<JsValue, JsValue>;
 
@@ -184,11 +181,6 @@ pub(crate) fn describe(error: &JsValue) -> String {
 
 fn method(object: &JsValue, name: &str) -> Result<Function, JsValue> {
     Reflect::get(object, &JsValue::from_str(name))?.dyn_into()
-}
-
-/// A number in [0, 1), for jitter only.
-pub(crate) fn jitter() -> f64 {
-    math_random()
 }
 
 /// Bytes of our own linear memory.

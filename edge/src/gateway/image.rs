@@ -83,7 +83,6 @@ async fn picture(
         let answer = entry.into_answer(js::now_ms(), &vary);
         if is_unchanged(exchange, &answer) { answer.into_not_modified() } else { answer }
     });
-    // The request passed two limits; what is left of misses is the one that its client must know.
     standing.on(result)
 }
 

@@ -46,13 +46,15 @@ impl Standing {
     pub(crate) fn on(self, result: Result<Answer, Refusal>) -> Result<Answer, Refusal> {
         match result {
             Ok(mut answer) => {
-                for (name, value) in &self.0 {
-                    answer.set(name, value);
+                // The limit that was counted last is the narrower one: its word stands.
+                if answer.header("ratelimit").is_none() {
+                    for (name, value) in &self.0 {
+                        answer.set(name, value);
+                    }
                 }
                 Ok(answer)
             }
             Err(mut refusal) => {
-                // A refusal of a stricter limit speaks for itself.
                 if !refusal.headers.iter().any(|(name, _)| *name == "ratelimit") {
                     refusal.headers.extend(self.0);
                 }

@@ -6,7 +6,7 @@
 use std::{cell::RefCell, collections::HashMap};
 
 use kado_shared::limits::{
-    Decision, Mode, Rule, gcra,
+    Mode, gcra,
     protocol::{Take, Taken},
     strict,
 };
@@ -150,9 +150,4 @@ pub(crate) async fn take(env: &Env, rule_name: &str, take: &Take, one_per_key: b
         return Err(JsValue::from_str(&format!("the limiter answered {}", response.status())));
     }
     serde_json::from_str(&js::text(&response).await?).map_err(|error| JsValue::from_str(&error.to_string()))
-}
-
-/// Where a key stands that nothing was ever counted of.
-pub(crate) const fn untouched(rule: &Rule) -> Decision {
-    Decision { admitted: true, remaining: rule.quota, reset_ms: 0 }
 }
