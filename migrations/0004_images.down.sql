@@ -1,0 +1,2 @@
+drop table images;
+drop table blobs;

@@ -1,0 +1,3 @@
+//! Administration of a tenant, for its users of role ADMIN. Every change is audited with before and after.
+
+pub(crate) mod settings;

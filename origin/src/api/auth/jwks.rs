@@ -1,0 +1,35 @@
+//! `GET /.well-known/jwks.json`: the public keys, for whoever verifies our tokens.
+
+use axum::{Json, extract::State, http::header, response::IntoResponse};
+use kado_shared::claims::Jwks;
+
+use crate::{http::failure::Failure, service::App};
+
+/// A new key is published this long, and longer, before it signs.
+const CACHE_CONTROL: &str = "public, max-age=300";
+
+pub(crate) async fn get_jwks(State(app): State<App>) -> Result<impl IntoResponse, Failure> {
+    let keys = app.keyring.current().await?.published.clone();
+    Ok(([(header::CACHE_CONTROL, CACHE_CONTROL)], Json(Jwks { keys })))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::testing::TestApp;
+    use kado_shared::claims::{Expiry, Jwks, Verifier};
+
+    #[tokio::test]
+    async fn what_is_published_verifies_what_was_signed() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.admin_token().await;
+        let answer = app.get("/.well-known/jwks.json").await;
+        assert_eq!(
+            (answer.status, answer.header("cache-control")),
+            (200, Some("public, max-age=300"))
+        );
+        let keys: Jwks = serde_json::from_slice(&answer.body).unwrap();
+        let verifier = Verifier::new(&keys.keys, TestApp::PUBLIC_URL);
+        assert!(verifier.verify(&token, app.now(), Expiry::Required).is_ok());
+        assert!(!answer.text().contains("\"d\""), "no private half");
+    }
+}

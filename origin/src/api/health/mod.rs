@@ -1,0 +1,4 @@
+//! Health: whether the process lives, and whether it may be sent requests.
+
+pub(crate) mod liveness;
+pub(crate) mod readiness;

@@ -1,0 +1,61 @@
+//! Originals that users store.
+
+pub(crate) mod delete;
+pub(crate) mod list;
+pub(crate) mod upload;
+
+use serde::Serialize;
+use sqlx::PgConnection;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use uuid::Uuid;
+
+use crate::{blobs::BlobHash, database::DatabaseError};
+use kado_shared::tenant::TenantId;
+
+/// A stored original as clients see it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ImageView {
+    id: Uuid,
+    width: i32,
+    height: i32,
+    format: String,
+    bytes: i64,
+    created_at: String,
+    links: Links,
+}
+
+/// Where to go from here. `{options}` in `transform` is replaced by the client.
+#[derive(Debug, Serialize)]
+struct Links {
+    #[serde(rename = "self")]
+    itself: String,
+    transform: String,
+    preview: String,
+}
+
+impl Links {
+    fn of(id: Uuid) -> Self {
+        Self {
+            itself: format!("/api/images/{id}"),
+            transform: format!("/img/{{options}}/u/{id}"),
+            preview: format!("/img/width=400/u/{id}"),
+        }
+    }
+}
+
+fn timestamp(moment: OffsetDateTime) -> String {
+    moment.format(&Rfc3339).unwrap_or_default()
+}
+
+/// Holds everybody else off the bytes of one hash until the transaction ends: file and row change together.
+async fn lock_blob(connection: &mut PgConnection, tenant: TenantId, hash: BlobHash) -> Result<(), DatabaseError> {
+    let name = format!("kado blob {tenant}/{hash}");
+    sqlx::query!(
+        r#"select pg_advisory_xact_lock(hashtextextended($1, 0))::text as "locked""#,
+        name
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! The command line. Exit codes: 0 fine, 64 bad usage or configuration, 70 anything that went wrong in between.
+
+mod configuration;
+mod connect;
+mod doctor;
+mod migrate;
+mod seed;
+mod serve;
+mod settings;
+mod startup;
+mod sweep;
+mod tenants;
+
+use clap::{Parser, Subcommand};
+use std::{io::Write, process::ExitCode};
+
+use crate::{
+    database::{BadAddress, DatabaseError, migration::MigrationError},
+    http::failure::chain,
+};
+
+/// Kado: an image edge platform. Every operation is a subcommand of this one binary.
+#[derive(Debug, Parser)]
+#[command(name = "kado", version, about, max_term_width = 120, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 fine, 64 bad usage or configuration, 70 anything that failed while running.\n\
+    KADO_LOG sets what is logged (default: info,sqlx=warn,hyper=warn).";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API: one public listener, one internal listener. SIGTERM drains.
+    Serve(Box<serve::Args>),
+    /// Change the schema, or show what it has.
+    Migrate(migrate::Args),
+    /// Make the default tenant, its settings, the first signing key and the first administrator. Repeatable.
+    Seed(seed::Args),
+    /// Work with tenants.
+    Tenants(tenants::Args),
+    /// Read and change settings.
+    Settings(settings::Args),
+    /// Check configuration, database, schema, roles, secrets and blob store; one line each.
+    Doctor(Box<doctor::Args>),
+    /// Run the cache service behind workerd's Cache API.
+    Cache(kado_cache::Args),
+    /// Run the self-hosted edge: workerd as gateway, a pool of it for transforms, dispatcher and egress.
+    Edge(Box<kado_edge_host::Args>),
+}
+
+/// Why a command failed, sorted by whose turn it is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    /// The operator can put it right: 64.
+    #[error("{0}")]
+    Configuration(String),
+    /// Something failed on the way: 70.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CommandError {
+    fn configuration(error: &dyn std::error::Error) -> Self {
+        Self::Configuration(chain(error))
+    }
+
+    fn failed(error: &dyn std::error::Error) -> Self {
+        Self::Failed(chain(error))
+    }
+
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => 64,
+            Self::Failed(_) => 70,
+        }
+    }
+}
+
+impl From<BadAddress> for CommandError {
+    fn from(error: BadAddress) -> Self {
+        Self::configuration(&error)
+    }
+}
+
+impl From<DatabaseError> for CommandError {
+    fn from(error: DatabaseError) -> Self {
+        Self::failed(&error)
+    }
+}
+
+impl From<MigrationError> for CommandError {
+    fn from(error: MigrationError) -> Self {
+        Self::failed(&error)
+    }
+}
+
+/// Parses the command line and does what it says.
+pub(crate) fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let usage = error.use_stderr();
+            let _ = error.print();
+            return if usage { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&CommandError::failed(&error)),
+    };
+    let result = runtime.block_on(dispatch(cli.command));
+    // A hash or a file operation that still runs must not hold the exit up.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
+    match command {
+        Command::Serve(args) => serve::run(*args).await,
+        Command::Migrate(args) => migrate::run(args).await,
+        Command::Seed(args) => seed::run(args).await,
+        Command::Tenants(args) => tenants::run(args).await,
+        Command::Settings(args) => settings::run(args).await,
+        Command::Doctor(args) => doctor::run(*args).await,
+        Command::Cache(args) => match kado_cache::run(args).await {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error @ kado_cache::CacheError::Config { .. }) => Err(CommandError::configuration(&error)),
+            Err(error) => Err(CommandError::failed(&error)),
+        },
+        Command::Edge(args) => match kado_edge_host::run(*args).await {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error @ kado_edge_host::HostError::Config { .. }) => Err(CommandError::configuration(&error)),
+            Err(error) => Err(CommandError::failed(&error)),
+        },
+    }
+}
+
+fn report(error: &CommandError) -> ExitCode {
+    let text = error.to_string();
+    let text = kado_shared::redact::redact_text(&text).unwrap_or(text);
+    let _ = writeln!(std::io::stderr(), "kado: {text}");
+    ExitCode::from(error.exit_code())
+}
+
+/// Writes a line to stdout; nobody reading it is no reason to fail.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_argument_explained() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        command.build();
+        let mut open = vec![command];
+        while let Some(command) = open.pop() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} {}",
+                    command.get_name(),
+                    argument.get_id()
+                );
+            }
+            open.extend(
+                command
+                    .get_subcommands()
+                    .filter(|command| command.get_name() != "help")
+                    .cloned(),
+            );
+        }
+    }
+}

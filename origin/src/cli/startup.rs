@@ -1,0 +1,151 @@
+//! What has to be true before requests are let in, and when to give up for good.
+//!
+//! A database that is away or not migrated yet is waited for; a configuration that can never serve ends the process.
+
+use std::time::Duration;
+
+use crate::{
+    database::{DatabaseError, MIN_SCHEMA, RoleError, SchemaState, check_role, schema_state},
+    http::failure::chain,
+    identity::keyring::KeyringError,
+    service::App,
+};
+
+/// Pause between attempts.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Why this process can never serve.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Role(#[from] RoleError),
+    #[error(transparent)]
+    Keys(KeyringError),
+}
+
+/// What start-up is still waiting for.
+enum Step {
+    Done,
+    Wait(String),
+    Never(Refusal),
+}
+
+impl From<DatabaseError> for Step {
+    fn from(error: DatabaseError) -> Self {
+        Self::Wait(chain(&error))
+    }
+}
+
+/// Waits until requests can be served.
+pub(super) async fn complete(app: &App) -> Result<(), Refusal> {
+    loop {
+        match attempt(app).await {
+            Step::Done => {
+                app.readiness.complete();
+                tracing::info!(event = "started");
+                return Ok(());
+            }
+            Step::Never(refusal) => return Err(refusal),
+            Step::Wait(obstacle) => {
+                if app.readiness.wait_for(obstacle.split(':').next().unwrap_or_default()) {
+                    tracing::warn!(event = "start-up-waits", obstacle);
+                }
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn attempt(app: &App) -> Step {
+    match steps(app).await {
+        Ok(()) => Step::Done,
+        Err(step) => step,
+    }
+}
+
+async fn steps(app: &App) -> Result<(), Step> {
+    // The schema first: without it the roles may not exist yet either.
+    match schema_state(app.database.app()).await? {
+        SchemaState::Sufficient(_) => {}
+        SchemaState::TooOld(version) => {
+            return Err(Step::Wait(format!(
+                "schema {version} is older than {MIN_SCHEMA}, run `kado migrate up`"
+            )));
+        }
+    }
+    let (app_pool, system_pool) = (app.database.app(), app.database.system());
+    for (pool, variable, role) in [
+        (app_pool, "DATABASE_URL", "kado_app"),
+        (system_pool, "SYSTEM_DATABASE_URL", "kado_system"),
+    ] {
+        check_role(pool, variable, role)
+            .await?
+            .map_err(|error| Step::Never(error.into()))?;
+    }
+    match app.keyring.current().await {
+        Ok(_) => {}
+        Err(KeyringError::Database(error)) => return Err(error.into()),
+        // `kado seed` may be under way.
+        Err(error @ KeyringError::NoActiveKey) => return Err(Step::Wait(error.to_string())),
+        Err(error) => return Err(Step::Never(Refusal::Keys(error))),
+    }
+    app.blobs
+        .check(app.entropy.uuid())
+        .await
+        .map_err(|error| Step::Wait(chain(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Refusal, complete};
+    use crate::{
+        api::testing::{TestApp, unsigned},
+        database::migration,
+    };
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn it_waits_for_the_schema_and_goes_on_by_itself() {
+        let Some(app) = TestApp::start().await else { return };
+        let mut connection = app.database().superuser().acquire().await.unwrap();
+        migration::down(&mut connection, 1).await.unwrap();
+        let service = crate::service::App::clone(&app.service);
+        service.readiness.wait_for("start");
+        let started = tokio::spawn(async move { complete(&service).await });
+        timeout(Duration::from_secs(5), async {
+            while !app
+                .service
+                .readiness
+                .obstacle()
+                .is_some_and(|text| text.contains("older"))
+            {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!(app.get("/api/auth/me").await.status, 503);
+        migration::up(&mut connection, &migration::Passwords::default())
+            .await
+            .unwrap();
+        timeout(Duration::from_secs(5), started)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        assert_eq!(app.send(unsigned("GET", "/api/health")).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn keys_that_do_not_open_are_a_reason_to_stop() {
+        let Some(app) = TestApp::start().await else { return };
+        app.execute(
+            "update signing_keys set sealed_private_key = 'v1.000000000000.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.AAAA'",
+        )
+        .await;
+        let refusal = complete(&app.service).await.unwrap_err();
+        assert!(matches!(refusal, Refusal::Keys(_)));
+        assert!(crate::http::failure::chain(&refusal).contains("kado keys reseal"));
+    }
+}

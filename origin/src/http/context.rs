@@ -1,0 +1,231 @@
+//! Around every request: its identifier, its one log line, its problem document, and the net under a panic.
+
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    extract::{MatchedPath, Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+use kado_shared::{headers, problem, request_id};
+use std::{
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::Instant,
+};
+use uuid::Uuid;
+
+use super::failure::{Failed, Failure};
+use crate::service::App;
+use kado_shared::problem::Code;
+
+/// Identifier of a request: the edge's, or a new one.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// The identifier.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What becomes known of a request on its way; the first writer wins.
+#[derive(Debug, Default)]
+pub(crate) struct Observation {
+    pub(crate) tenant: OnceLock<Uuid>,
+    pub(crate) user: OnceLock<Uuid>,
+}
+
+/// The middleware.
+pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = identifier(&app, &request);
+    let observation = Arc::new(Observation::default());
+    request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(Arc::clone(&observation));
+    let mut line = Line {
+        request_id: id.clone(),
+        trace: trace_of(&request),
+        method: request.method().as_str().chars().take(16).collect(),
+        route: request
+            .extensions()
+            .get::<MatchedPath>()
+            .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned()),
+        observation,
+        started,
+        status: 0,
+        problem: None,
+        cause: None,
+        bytes: 0,
+    };
+    // A panic ends this request and no other.
+    let response = AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| {
+            let text = panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned());
+            let cause = Panicked(text.unwrap_or_default());
+            Failure::internal(&cause).into_response()
+        });
+    finish(response, &id, &mut line).map(|body| Body::new(Observed { inner: body, line }))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("panicked: {0}")]
+struct Panicked(String);
+
+fn identifier(app: &App, request: &Request) -> RequestId {
+    let given = request
+        .headers()
+        .get(headers::X_REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
+    let id = given
+        .filter(|id| request_id::is_acceptable(id))
+        .map_or_else(|| request_id::from_random(app.entropy.bytes()), str::to_owned);
+    RequestId(id.into())
+}
+
+fn trace_of(request: &Request) -> Option<String> {
+    let given = request.headers().get(headers::TRACEPARENT)?.to_str().ok()?;
+    // Version, trace id, parent id, flags: the second is what lines are found by.
+    let id = given.split('-').nth(1)?;
+    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
+}
+
+fn finish(mut response: Response, id: &RequestId, line: &mut Line) -> Response {
+    if let Some(Failed { problem, cause }) = response.extensions_mut().remove::<Failed>() {
+        let problem = problem.with_request_id(id.as_str());
+        line.problem = Some(problem.code);
+        line.cause = cause;
+        let document = problem.to_json();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
+        *response.body_mut() = Body::from(document);
+    } else if response.status().is_server_error() && response.status() != StatusCode::SERVICE_UNAVAILABLE {
+        line.cause = Some("a response that says nothing of its reason".to_owned());
+    }
+    line.status = response.status().as_u16();
+    let headers = response.headers_mut();
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::X_CONTENT_TYPE_OPTIONS)
+        .or_insert(HeaderValue::from_static("nosniff"));
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(headers::X_REQUEST_ID, value);
+    }
+    response
+}
+
+/// The one line of a request, written when its answer is through or given up.
+struct Line {
+    request_id: RequestId,
+    trace: Option<String>,
+    method: String,
+    route: String,
+    observation: Arc<Observation>,
+    started: Instant,
+    status: u16,
+    problem: Option<&'static str>,
+    cause: Option<String>,
+    bytes: u64,
+}
+
+impl Line {
+    fn write(&self) {
+        let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let text = |id: Option<&Uuid>| id.map(Uuid::to_string);
+        let (tenant, user) = (text(self.observation.tenant.get()), text(self.observation.user.get()));
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "kado::request",
+                    event = "request",
+                    request_id = self.request_id.as_str(),
+                    trace_id = self.trace.as_deref(),
+                    tenant = tenant.as_deref(),
+                    user = user.as_deref(),
+                    method = self.method.as_str(),
+                    route = self.route.as_str(),
+                    status = self.status,
+                    ms,
+                    bytes = self.bytes,
+                    problem = self.problem,
+                    cause = self.cause.as_deref(),
+                )
+            };
+        }
+        if self.status >= 500 { line!(error) } else { line!(info) }
+    }
+}
+
+/// A body that counts what passes and writes the line at its end.
+struct Observed {
+    inner: Body,
+    line: Line,
+}
+
+impl HttpBody for Observed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.line.bytes += data.len() as u64;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        self.line.write();
+    }
+}
+
+/// Reads a body up to a limit.
+pub(crate) async fn read_limited(body: Body, limit: usize) -> Result<Bytes, Failure> {
+    if let Some(length) = body.size_hint().exact()
+        && length > limit as u64
+    {
+        return Err(too_large(limit as u64, length));
+    }
+    match http_body_util::Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large(limit as u64, limit as u64 + 1)),
+        Err(error) => Err(Failure::new(Code::BadRequest, "The request body ended early").because(error.as_ref())),
+    }
+}
+
+fn too_large(limit: u64, value: u64) -> Failure {
+    Failure::new(
+        Code::TooLarge,
+        format!("The request body may have at most {limit} bytes"),
+    )
+    .with_limit(limit, value)
+}

@@ -1,0 +1,327 @@
+//! The keys that sign access tokens: made, sealed, loaded, published.
+//!
+//! One key is active and signs; pending and retiring keys are published beside it and verify. The private half leaves the
+//! database sealed and is opened once per key.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use kado_shared::claims::{Jwk, SigningKey, Verifier};
+use sha2::{Digest, Sha256};
+use sqlx::{PgConnection, PgPool};
+use std::sync::{Arc, RwLock};
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
+
+use crate::{
+    clock::SharedClock,
+    database::DatabaseError,
+    entropy::Entropy,
+    seal::{OpenError, Place, Sealer},
+};
+
+/// How long loaded keys are used before the database is asked again. Far under the time between publishing and promoting.
+const FRESH_FOR: Duration = Duration::seconds(5);
+const TABLE: &str = "signing_keys";
+const COLUMN: &str = "sealed_private_key";
+
+/// Why no keys can be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeyringError {
+    /// The database could not be asked.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// There is no active key: `kado seed` was not run.
+    #[error("there is no active signing key: run `kado seed`")]
+    NoActiveKey,
+    /// The active key does not open.
+    #[error("signing key {kid}")]
+    Sealed {
+        kid: String,
+        #[source]
+        source: OpenError,
+    },
+    /// The active key is not an Ed25519 key, or not the private half of what is published.
+    #[error("signing key {0} does not match its public half")]
+    Mismatch(String),
+    /// No secret to seal with.
+    #[error("JWT_SECRET is empty, so nothing can be sealed")]
+    NoSecret,
+}
+
+/// The keys in use at one moment.
+pub(crate) struct Keys {
+    /// Identifier of the active key.
+    pub(crate) kid: String,
+    /// The active key.
+    pub(crate) signing: SigningKey,
+    /// What is published.
+    pub(crate) published: Vec<Jwk>,
+    /// Verifies what any published key signed.
+    pub(crate) verifier: Verifier,
+    loaded_at: OffsetDateTime,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// Keeps the keys at hand.
+#[derive(Debug)]
+pub(crate) struct Keyring {
+    pool: PgPool,
+    sealer: Sealer,
+    issuer: String,
+    clock: SharedClock,
+    current: RwLock<Option<Arc<Keys>>>,
+    loading: tokio::sync::Mutex<()>,
+}
+
+impl Keyring {
+    /// An empty ring; keys are loaded on first use.
+    pub(crate) fn new(pool: PgPool, sealer: Sealer, issuer: String, clock: SharedClock) -> Self {
+        Self {
+            pool,
+            sealer,
+            issuer,
+            clock,
+            current: RwLock::new(None),
+            loading: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The keys in use. A database that is away leaves the last ones standing.
+    pub(crate) async fn current(&self) -> Result<Arc<Keys>, KeyringError> {
+        if let Some(keys) = self.fresh() {
+            return Ok(keys);
+        }
+        let _one_at_a_time = self.loading.lock().await;
+        if let Some(keys) = self.fresh() {
+            return Ok(keys);
+        }
+        match self.load().await {
+            Ok(keys) => {
+                let keys = Arc::new(keys);
+                self.store(Arc::clone(&keys));
+                Ok(keys)
+            }
+            Err(KeyringError::Database(error)) => self.last().ok_or(KeyringError::Database(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fresh(&self) -> Option<Arc<Keys>> {
+        let now = self.clock.now();
+        self.last().filter(|keys| (now - keys.loaded_at).abs() < FRESH_FOR)
+    }
+
+    fn last(&self) -> Option<Arc<Keys>> {
+        self.current
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+
+    fn store(&self, keys: Arc<Keys>) {
+        *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(keys);
+    }
+
+    async fn load(&self) -> Result<Keys, KeyringError> {
+        let now = self.clock.now();
+        let rows = sqlx::query!(
+            "select kid, public_key, sealed_private_key, state from signing_keys
+             where state in ('pending', 'active') or (state = 'retiring' and (retire_after is null or retire_after > $1))
+             order by created_at desc, kid",
+            now,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(DatabaseError::from)?;
+        let mut published = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let public: [u8; 32] = row
+                .public_key
+                .as_slice()
+                .try_into()
+                .map_err(|_| KeyringError::Mismatch(row.kid.clone()))?;
+            published.push(Jwk::new(&row.kid, &public));
+        }
+        let active = rows
+            .iter()
+            .find(|row| row.state == "active")
+            .ok_or(KeyringError::NoActiveKey)?;
+        let signing = match self.last() {
+            Some(keys) if keys.kid == active.kid => keys.signing.clone(),
+            _ => open(&self.sealer, &active.kid, &active.sealed_private_key)?,
+        };
+        if signing.verifying_key().as_bytes()[..] != active.public_key[..] {
+            return Err(KeyringError::Mismatch(active.kid.clone()));
+        }
+        let verifier = Verifier::new(&published, self.issuer.clone());
+        Ok(Keys {
+            kid: active.kid.clone(),
+            signing,
+            published,
+            verifier,
+            loaded_at: now,
+        })
+    }
+}
+
+fn open(sealer: &Sealer, kid: &str, sealed: &str) -> Result<SigningKey, KeyringError> {
+    let place = Place {
+        table: TABLE,
+        column: COLUMN,
+        tenant: None,
+        id: kid,
+    };
+    let plain = sealer.open(sealed, place).map_err(|source| KeyringError::Sealed {
+        kid: kid.to_owned(),
+        source,
+    })?;
+    let bytes: Zeroizing<[u8; 32]> = plain
+        .as_slice()
+        .try_into()
+        .map(Zeroizing::new)
+        .map_err(|_| KeyringError::Mismatch(kid.to_owned()))?;
+    Ok(SigningKey::from_bytes(&bytes))
+}
+
+/// Makes the first key, active at once; `None` where one is active already.
+pub(crate) async fn create_first(
+    connection: &mut PgConnection,
+    sealer: &Sealer,
+    entropy: &dyn Entropy,
+    now: OffsetDateTime,
+) -> Result<Option<String>, KeyringError> {
+    let seed = Zeroizing::new(entropy.bytes::<32>());
+    let public = SigningKey::from_bytes(&seed).verifying_key();
+    let kid = thumbprint(public.as_bytes());
+    let place = Place {
+        table: TABLE,
+        column: COLUMN,
+        tenant: None,
+        id: &kid,
+    };
+    let sealed = sealer.seal(&*seed, place, entropy).ok_or(KeyringError::NoSecret)?;
+    let created = sqlx::query!(
+        "insert into signing_keys (kid, public_key, sealed_private_key, state, created_at, activated_at)
+         select $1, $2, $3, 'active', $4, $4 where not exists (select from signing_keys where state = 'active')
+         on conflict do nothing",
+        kid,
+        &public.as_bytes()[..],
+        sealed,
+        now,
+    )
+    .execute(connection)
+    .await
+    .map_err(DatabaseError::from)?;
+    Ok((created.rows_affected() == 1).then_some(kid))
+}
+
+/// JWK thumbprint (RFC 7638, RFC 8037).
+fn thumbprint(public: &[u8; 32]) -> String {
+    let x = URL_SAFE_NO_PAD.encode(public);
+    URL_SAFE_NO_PAD.encode(Sha256::digest(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Keyring, KeyringError, create_first, thumbprint};
+    use crate::{
+        clock::{Clock, testing::ManualClock},
+        entropy::testing::CountingEntropy,
+        seal::{Purpose, Sealer},
+        testing::TestDatabase,
+    };
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use kado_shared::secret::Secret;
+    use std::sync::Arc;
+
+    const SECRET: &str = "test-secret-test-secret-test-secret";
+
+    fn sealer(secret: &str) -> Sealer {
+        Sealer::new(&Secret::new(secret), Purpose::SIGNING_KEYS)
+    }
+
+    fn keyring(database: &TestDatabase, secret: &str) -> Keyring {
+        let pool = database.pools().app().clone();
+        Keyring::new(
+            pool,
+            sealer(secret),
+            "https://kado.example".into(),
+            Arc::new(ManualClock::default()),
+        )
+    }
+
+    async fn create(database: &TestDatabase) -> Option<String> {
+        let mut connection = database.pools().system().acquire().await.unwrap();
+        let now = ManualClock::default().now();
+        create_first(&mut connection, &sealer(SECRET), &CountingEntropy::default(), now)
+            .await
+            .unwrap()
+    }
+
+    #[test]
+    fn the_identifier_is_the_thumbprint_of_rfc_8037() {
+        let public = URL_SAFE_NO_PAD
+            .decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
+            .unwrap();
+        assert_eq!(
+            thumbprint(&public.try_into().unwrap()),
+            "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_first_key_is_made_once() {
+        let Some(database) = TestDatabase::create().await else {
+            return;
+        };
+        assert!(matches!(
+            keyring(&database, SECRET).current().await,
+            Err(KeyringError::NoActiveKey)
+        ));
+        let kid = create(&database).await.unwrap();
+        assert_eq!(create(&database).await, None);
+        let keys = keyring(&database, SECRET).current().await.unwrap();
+        assert_eq!((&keys.kid, keys.published.len()), (&kid, 1));
+        let stored: String = sqlx::query_scalar("select sealed_private_key from signing_keys")
+            .fetch_one(database.superuser())
+            .await
+            .unwrap();
+        assert!(stored.starts_with("v1."));
+    }
+
+    #[tokio::test]
+    async fn another_secret_does_not_open_it() {
+        let Some(database) = TestDatabase::create().await else {
+            return;
+        };
+        create(&database).await.unwrap();
+        let error = keyring(&database, "other-secret-other-secret-other-32")
+            .current()
+            .await
+            .unwrap_err();
+        assert!(matches!(error, KeyringError::Sealed { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_last_keys_outlive_the_database() {
+        let Some(database) = TestDatabase::create().await else {
+            return;
+        };
+        create(&database).await.unwrap();
+        let clock = Arc::new(ManualClock::default());
+        let keyring = Keyring::new(
+            database.pools().app().clone(),
+            sealer(SECRET),
+            String::new(),
+            Arc::<ManualClock>::clone(&clock),
+        );
+        let kid = keyring.current().await.unwrap().kid.clone();
+        database.pools().close().await;
+        clock.advance(time::Duration::minutes(1));
+        assert_eq!(keyring.current().await.unwrap().kid, kid);
+    }
+}

@@ -1,0 +1,7 @@
+//! Who is asking: passwords, signing keys, sessions, and the delays that guessing costs.
+
+pub(crate) mod delay;
+pub(crate) mod email;
+pub(crate) mod keyring;
+pub(crate) mod password;
+pub(crate) mod session;

@@ -1,0 +1,376 @@
+//! Sessions: opened at login, checked on every authenticated request, ended once and for all.
+//!
+//! The table keeps no token. Generation, issue time and key are enough to know which token is the current one.
+
+use kado_shared::{
+    claims::{AccessClaims, Role, TokenError},
+    tenant::TenantId,
+};
+use sqlx::PgConnection;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::keyring::Keys;
+use crate::{clock::unix, database::DatabaseError};
+
+/// Life of an access token.
+pub(crate) const TOKEN_LIFE: Duration = Duration::minutes(15);
+/// How often `last_seen_at` is written at most: a busy client costs no write per request.
+const SEEN_EVERY: Duration = Duration::seconds(30);
+
+/// The role of a name, which is the same in the database and on the wire; the column's check constraint admits no other.
+pub(crate) fn role_from_name(name: &str) -> Role {
+    match name {
+        "ADMIN" => Role::Admin,
+        "PREMIUM" => Role::Premium,
+        _ => Role::User,
+    }
+}
+
+/// What a session is opened with.
+#[derive(Debug)]
+pub(crate) struct Opening<'a> {
+    pub(crate) tenant: TenantId,
+    pub(crate) user: Uuid,
+    pub(crate) role: Role,
+    /// Random.
+    pub(crate) id: Uuid,
+    pub(crate) now: OffsetDateTime,
+    pub(crate) user_agent: Option<&'a str>,
+    pub(crate) client_ip: Option<&'a str>,
+    pub(crate) issuer: &'a str,
+}
+
+/// Opens a session; answers the claims of its first token.
+pub(crate) async fn open(
+    connection: &mut PgConnection,
+    opening: Opening<'_>,
+    keys: &Keys,
+) -> Result<AccessClaims, DatabaseError> {
+    let user_agent = opening
+        .user_agent
+        .map(|text| text.chars().filter(|c| !c.is_control()).take(512).collect::<String>());
+    let epoch = sqlx::query_scalar!(
+        "insert into sessions (tenant_id, id, user_id, epoch, key_id, issued_at, created_at, last_seen_at, user_agent, client_ip)
+         select $1, $2, $3, epoch, $4, $5, $5, $5, $6, $7 from edge_state
+         returning epoch",
+        opening.tenant.0,
+        opening.id,
+        opening.user,
+        keys.kid,
+        opening.now,
+        user_agent,
+        opening.client_ip.filter(|ip| !ip.is_empty()),
+    )
+    .fetch_one(connection)
+    .await?;
+    let iat = unix(opening.now);
+    Ok(AccessClaims {
+        iss: opening.issuer.to_owned(),
+        sub: opening.user,
+        sid: opening.id,
+        generation: 0,
+        epoch: u64::try_from(epoch).unwrap_or(0),
+        role: opening.role,
+        tenant: opening.tenant,
+        iat,
+        exp: iat + TOKEN_LIFE.whole_seconds().unsigned_abs(),
+    })
+}
+
+/// Signs the token of some claims.
+pub(crate) fn mint(claims: &AccessClaims, keys: &Keys) -> Result<String, TokenError> {
+    kado_shared::claims::sign(claims, &keys.kid, &keys.signing)
+}
+
+/// What the database knows of a token's session and user.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) user: Uuid,
+    pub(crate) email: String,
+    pub(crate) role: Role,
+    pub(crate) active: bool,
+    pub(crate) must_change_password: bool,
+    pub(crate) generation: u32,
+    pub(crate) session_epoch: u64,
+    pub(crate) created_at: OffsetDateTime,
+    pub(crate) last_seen_at: OffsetDateTime,
+    pub(crate) ended: bool,
+    /// Epoch of the whole site.
+    pub(crate) epoch: u64,
+    /// Revision that settings are cached by.
+    pub(crate) revision: u64,
+}
+
+/// Loads a session with its user.
+pub(crate) async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Option<Stored>, DatabaseError> {
+    let row = sqlx::query!(
+        r#"select s.user_id, s.generation, s.epoch as session_epoch, s.created_at, s.last_seen_at,
+                  s.ended_at is not null as "ended!", u.email, u.role, u.active, u.must_change_password,
+                  e.epoch, e.revision
+           from sessions s join users u on u.tenant_id = s.tenant_id and u.id = s.user_id cross join edge_state e
+           where s.id = $1"#,
+        id,
+    )
+    .fetch_optional(connection)
+    .await?;
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    Ok(row.map(|row| Stored {
+        user: row.user_id,
+        email: row.email,
+        role: role_from_name(&row.role),
+        active: row.active,
+        must_change_password: row.must_change_password,
+        generation: u32::try_from(row.generation).unwrap_or(0),
+        session_epoch: count(row.session_epoch),
+        created_at: row.created_at,
+        last_seen_at: row.last_seen_at,
+        ended: row.ended,
+        epoch: count(row.epoch),
+        revision: count(row.revision),
+    }))
+}
+
+/// Why a token that verifies does not count any more. The client is told none of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("the token is for another tenant")]
+    OtherTenant,
+    #[error("there is no such session")]
+    NoSession,
+    #[error("the session has ended")]
+    Ended,
+    #[error("the user is disabled")]
+    Disabled,
+    #[error("the token was superseded")]
+    Superseded,
+    #[error("the role has changed since")]
+    RoleChanged,
+    #[error("every session of this epoch was revoked")]
+    OldEpoch,
+    #[error("the session was idle for too long")]
+    Idle,
+    #[error("the session is too old")]
+    TooOld,
+}
+
+/// Limits of a session's life, from the settings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lifetimes {
+    pub(crate) idle: Duration,
+    pub(crate) whole: Duration,
+}
+
+/// Decides whether a verified token counts.
+pub(crate) fn check(
+    claims: &AccessClaims,
+    tenant: TenantId,
+    stored: &Stored,
+    lifetimes: Lifetimes,
+    now: OffsetDateTime,
+) -> Result<(), Refusal> {
+    let refusals = [
+        (claims.tenant != tenant, Refusal::OtherTenant),
+        (stored.user != claims.sub, Refusal::NoSession),
+        (stored.ended, Refusal::Ended),
+        (!stored.active, Refusal::Disabled),
+        (stored.generation != claims.generation, Refusal::Superseded),
+        (stored.role != claims.role, Refusal::RoleChanged),
+        (
+            claims.epoch < stored.epoch || stored.session_epoch < stored.epoch,
+            Refusal::OldEpoch,
+        ),
+        (now - stored.last_seen_at > lifetimes.idle, Refusal::Idle),
+        (now - stored.created_at > lifetimes.whole, Refusal::TooOld),
+    ];
+    refusals
+        .into_iter()
+        .find(|(applies, _)| *applies)
+        .map_or(Ok(()), |(_, refusal)| Err(refusal))
+}
+
+/// Whether the time of the last request should be written.
+pub(crate) fn is_due(stored: &Stored, now: OffsetDateTime) -> bool {
+    now - stored.last_seen_at >= SEEN_EVERY
+}
+
+/// Writes the time of the last request.
+pub(crate) async fn touch(connection: &mut PgConnection, id: Uuid, now: OffsetDateTime) -> Result<(), DatabaseError> {
+    sqlx::query!(
+        "update sessions set last_seen_at = greatest(last_seen_at, $2) where id = $1",
+        id,
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Ends a session; answers whether it was still open.
+pub(crate) async fn end(
+    connection: &mut PgConnection,
+    id: Uuid,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<bool, DatabaseError> {
+    let ended = sqlx::query!(
+        "update sessions set ended_at = $2, end_reason = $3 where id = $1 and ended_at is null",
+        id,
+        now,
+        reason,
+    )
+    .execute(connection)
+    .await?;
+    Ok(ended.rows_affected() == 1)
+}
+
+/// Ends every session of a user but one; answers how many.
+pub(crate) async fn end_others(
+    connection: &mut PgConnection,
+    user: Uuid,
+    but: Uuid,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<u64, DatabaseError> {
+    let ended = sqlx::query!(
+        "update sessions set ended_at = $3, end_reason = $4 where user_id = $1 and id <> $2 and ended_at is null",
+        user,
+        but,
+        now,
+        reason,
+    )
+    .execute(connection)
+    .await?;
+    Ok(ended.rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lifetimes, Refusal, Stored, check, role_from_name};
+    use kado_shared::{
+        claims::{AccessClaims, Role},
+        tenant::TenantId,
+    };
+    use time::{Duration, OffsetDateTime, macros::datetime};
+    use uuid::Uuid;
+
+    const NOW: OffsetDateTime = datetime!(2027-01-15 08:00:00 UTC);
+    const TENANT: TenantId = TenantId(Uuid::from_u128(5));
+    const LIFETIMES: Lifetimes = Lifetimes {
+        idle: Duration::minutes(30),
+        whole: Duration::days(30),
+    };
+
+    fn claims() -> AccessClaims {
+        AccessClaims {
+            iss: String::new(),
+            sub: Uuid::from_u128(1),
+            sid: Uuid::from_u128(2),
+            generation: 3,
+            epoch: 4,
+            role: Role::Admin,
+            tenant: TENANT,
+            iat: 0,
+            exp: 0,
+        }
+    }
+
+    fn stored() -> Stored {
+        Stored {
+            user: Uuid::from_u128(1),
+            email: "a@b".into(),
+            role: Role::Admin,
+            active: true,
+            must_change_password: false,
+            generation: 3,
+            session_epoch: 4,
+            created_at: NOW - Duration::days(29),
+            last_seen_at: NOW - Duration::minutes(29),
+            ended: false,
+            epoch: 4,
+            revision: 1,
+        }
+    }
+
+    #[test]
+    fn every_reason_is_a_reason() {
+        let refuse = |stored: Stored| check(&claims(), TENANT, &stored, LIFETIMES, NOW).unwrap_err();
+        assert_eq!(check(&claims(), TENANT, &stored(), LIFETIMES, NOW), Ok(()));
+        assert_eq!(
+            check(&claims(), TenantId(Uuid::nil()), &stored(), LIFETIMES, NOW),
+            Err(Refusal::OtherTenant)
+        );
+        assert_eq!(
+            refuse(Stored {
+                user: Uuid::nil(),
+                ..stored()
+            }),
+            Refusal::NoSession
+        );
+        assert_eq!(
+            refuse(Stored {
+                ended: true,
+                ..stored()
+            }),
+            Refusal::Ended
+        );
+        assert_eq!(
+            refuse(Stored {
+                active: false,
+                ..stored()
+            }),
+            Refusal::Disabled
+        );
+        assert_eq!(
+            refuse(Stored {
+                generation: 4,
+                ..stored()
+            }),
+            Refusal::Superseded
+        );
+        assert_eq!(
+            refuse(Stored {
+                generation: 2,
+                ..stored()
+            }),
+            Refusal::Superseded
+        );
+        assert_eq!(
+            refuse(Stored {
+                role: Role::User,
+                ..stored()
+            }),
+            Refusal::RoleChanged
+        );
+        assert_eq!(refuse(Stored { epoch: 5, ..stored() }), Refusal::OldEpoch);
+        assert_eq!(
+            refuse(Stored {
+                session_epoch: 3,
+                ..stored()
+            }),
+            Refusal::OldEpoch
+        );
+        assert_eq!(
+            refuse(Stored {
+                last_seen_at: NOW - Duration::minutes(31),
+                ..stored()
+            }),
+            Refusal::Idle
+        );
+        assert_eq!(
+            refuse(Stored {
+                created_at: NOW - Duration::days(31),
+                ..stored()
+            }),
+            Refusal::TooOld
+        );
+    }
+
+    #[test]
+    fn roles_have_one_name() {
+        for role in [Role::User, Role::Premium, Role::Admin] {
+            let name = serde_json::to_value(role).unwrap();
+            assert_eq!(role_from_name(name.as_str().unwrap()), role);
+        }
+    }
+}

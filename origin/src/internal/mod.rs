@@ -1,0 +1,34 @@
+//! What the edge asks for itself, on a listener and with a key of its own. Clients never get here.
+
+mod blob;
+mod edge_config;
+
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state},
+    routing::get,
+};
+
+use crate::{
+    http::{
+        context::observe,
+        edge::require_internal,
+        failure::{method_not_allowed, not_found},
+        gate::{require_started, within_deadline},
+    },
+    service::App,
+};
+
+/// Everything below `/internal`.
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .route("/internal/edge-config", get(edge_config::get_edge_config))
+        .route("/internal/blobs/u/{id}", get(blob::get_blob))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(within_deadline))
+        .layer(from_fn_with_state(App::clone(&app), require_internal))
+        .layer(from_fn_with_state(App::clone(&app), require_started))
+        .layer(from_fn_with_state(App::clone(&app), observe))
+        .with_state(app)
+}

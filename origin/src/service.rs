@@ -1,0 +1,107 @@
+//! Everything a request may need, built once.
+
+use kado_shared::{
+    secret::Secret,
+    signature::{EdgeKeys, Purpose, WeakSecret},
+};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+use crate::{
+    blobs::BlobStore,
+    clock::SharedClock,
+    database::Database,
+    entropy::SharedEntropy,
+    http::edge::EdgeGuard,
+    identity::{
+        delay::DelayKeys,
+        keyring::Keyring,
+        password::{HashError, Passwords},
+    },
+    readiness::Readiness,
+    redis::Redis,
+    seal::{self, Sealer},
+    settings::SettingsCache,
+    tenants::Tenants,
+};
+
+/// Uploads at once; each holds one part in memory.
+const UPLOADS_AT_ONCE: usize = 48;
+
+/// How handlers get at it.
+pub(crate) type App = Arc<Service>;
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) clock: SharedClock,
+    pub(crate) entropy: SharedEntropy,
+    pub(crate) database: Database,
+    pub(crate) redis: Option<Redis>,
+    pub(crate) blobs: BlobStore,
+    pub(crate) forward: EdgeGuard,
+    pub(crate) internal: EdgeGuard,
+    pub(crate) keyring: Keyring,
+    pub(crate) passwords: Passwords,
+    pub(crate) delays: DelayKeys,
+    pub(crate) tenants: Tenants,
+    pub(crate) settings: SettingsCache,
+    pub(crate) readiness: Readiness,
+    pub(crate) uploads: Semaphore,
+    /// The site's public URL, without a slash at its end; issuer of tokens.
+    pub(crate) public_url: String,
+}
+
+/// What a service is built from.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) clock: SharedClock,
+    pub(crate) entropy: SharedEntropy,
+    pub(crate) database: Database,
+    pub(crate) redis: Option<Redis>,
+    pub(crate) blobs: BlobStore,
+    pub(crate) jwt_secret: Secret,
+    pub(crate) edge_secret: Secret,
+    pub(crate) public_url: String,
+    /// Password hashes at once.
+    pub(crate) hashes_at_once: usize,
+}
+
+/// Why a service cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    #[error("EDGE_SECRET")]
+    EdgeSecret(#[from] WeakSecret),
+    #[error(transparent)]
+    Hash(#[from] HashError),
+}
+
+impl Service {
+    /// Puts a service together; it asks nothing of anybody yet.
+    pub(crate) fn build(parts: Parts) -> Result<Self, BuildError> {
+        let sealer = Sealer::new(&parts.jwt_secret, seal::Purpose::SIGNING_KEYS);
+        let guard = |purpose| EdgeKeys::from_secret_list(&parts.edge_secret, purpose).map(EdgeGuard::new);
+        Ok(Self {
+            forward: guard(Purpose::Forward)?,
+            internal: guard(Purpose::Internal)?,
+            keyring: Keyring::new(
+                parts.database.app().clone(),
+                sealer,
+                parts.public_url.clone(),
+                Arc::clone(&parts.clock),
+            ),
+            passwords: Passwords::new(parts.hashes_at_once, Arc::clone(&parts.entropy))?,
+            delays: DelayKeys::new(&parts.jwt_secret),
+            tenants: Tenants::default(),
+            settings: SettingsCache::default(),
+            readiness: Readiness::default(),
+            uploads: Semaphore::new(UPLOADS_AT_ONCE),
+            clock: parts.clock,
+            entropy: parts.entropy,
+            database: parts.database,
+            redis: parts.redis,
+            blobs: parts.blobs,
+            public_url: parts.public_url,
+        })
+    }
+}

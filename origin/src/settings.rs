@@ -1,0 +1,215 @@
+//! Settings in the database: read in layers, cached by revision, changed all or none.
+//!
+//! What a setting is and which values are right is declared in `kado_shared::settings`.
+
+use kado_shared::{
+    settings::{SETTINGS, Settings},
+    tenant::TenantId,
+};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{database::DatabaseError, hex};
+
+/// Most tenants whose settings are kept at once.
+const MOST: usize = 1000;
+
+/// Values by name.
+pub(crate) type Values = BTreeMap<String, Value>;
+
+/// The two layers of a tenant's settings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Layers {
+    /// What holds for every tenant.
+    pub(crate) global: Values,
+    /// What this tenant has of its own.
+    pub(crate) tenant: Values,
+}
+
+impl Layers {
+    /// The values in force.
+    pub(crate) fn resolve(&self) -> Settings {
+        Settings::from_layers([&self.global, &self.tenant])
+    }
+
+    /// The value in force where it differs from the declared default.
+    fn overrides(&self) -> Values {
+        let settings = self.resolve();
+        let differs = |name: &str, default: &str| {
+            let value = settings.get(name);
+            (serde_json::from_str::<Value>(default).ok().as_ref() != Some(&value)).then(|| (name.to_owned(), value))
+        };
+        SETTINGS
+            .iter()
+            .filter_map(|setting| differs(setting.name, setting.default))
+            .collect()
+    }
+
+    /// What the edge needs, where it differs from the defaults.
+    pub(crate) fn for_edge(&self) -> Values {
+        let mut values = self.overrides();
+        values.retain(|name, _| SETTINGS.iter().any(|setting| setting.name == name && setting.edge));
+        values
+    }
+
+    /// Strong entity tag: changes with any value of either layer.
+    pub(crate) fn etag(&self) -> String {
+        let mut hash = Sha256::new();
+        for (layer, values) in [("global", &self.global), ("tenant", &self.tenant)] {
+            hash.update(format!(
+                "{layer}\n{}\n",
+                serde_json::to_string(values).unwrap_or_default()
+            ));
+        }
+        format!("\"{}\"", hex::encode(&hash.finalize()[..16]))
+    }
+}
+
+/// Loads both layers. `connection` is in a transaction of the tenant, or of a role that sees all.
+pub(crate) async fn load(connection: &mut PgConnection, tenant: TenantId) -> Result<Layers, DatabaseError> {
+    let rows = sqlx::query!(
+        "select tenant_id, name, value from system_settings where tenant_id is null or tenant_id = $1",
+        tenant.0
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut layers = Layers::default();
+    for row in rows {
+        let layer = if row.tenant_id.is_some() {
+            &mut layers.tenant
+        } else {
+            &mut layers.global
+        };
+        layer.insert(row.name, row.value);
+    }
+    Ok(layers)
+}
+
+/// Holds off other changes of the same layer until the transaction ends.
+pub(crate) async fn lock(connection: &mut PgConnection, tenant: Option<TenantId>) -> Result<(), DatabaseError> {
+    let scope = tenant.map(|tenant| tenant.to_string()).unwrap_or_default();
+    sqlx::query!(
+        r#"select pg_advisory_xact_lock(hashtextextended('kado settings ' || $1, 0))::text as "locked""#,
+        scope
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(())
+}
+
+/// Writes one value, or takes it back with `None`; a trigger raises the edge's revision. Validation is the caller's.
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    tenant: Option<TenantId>,
+    name: &str,
+    value: Option<&Value>,
+    by: Option<Uuid>,
+    now: OffsetDateTime,
+) -> Result<(), DatabaseError> {
+    let tenant = tenant.map(|tenant| tenant.0);
+    match value {
+        Some(value) => {
+            sqlx::query!(
+                "insert into system_settings (tenant_id, name, value, updated_at, updated_by) values ($1, $2, $3, $4, $5)
+                 on conflict (tenant_id, name) do update set value = $3, updated_at = $4, updated_by = $5",
+                tenant,
+                name,
+                value,
+                now,
+                by,
+            )
+            .execute(connection)
+            .await?;
+        }
+        None => {
+            sqlx::query!(
+                "delete from system_settings where tenant_id is not distinct from $1 and name = $2",
+                tenant,
+                name
+            )
+            .execute(connection)
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Settings in force, by tenant, each with the revision it was loaded at.
+#[derive(Debug, Default)]
+pub(crate) struct SettingsCache {
+    known: Mutex<HashMap<TenantId, (u64, Arc<Settings>)>>,
+}
+
+impl SettingsCache {
+    /// The settings of a revision that the caller has just read: no change is missed, and no query is made in vain.
+    pub(crate) async fn of_revision(
+        &self,
+        connection: &mut PgConnection,
+        tenant: TenantId,
+        revision: u64,
+    ) -> Result<Arc<Settings>, DatabaseError> {
+        let known = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&tenant)
+            .cloned();
+        if let Some((_, settings)) = known.filter(|(known, _)| *known == revision) {
+            return Ok(settings);
+        }
+        let settings = Arc::new(load(connection, tenant).await?.resolve());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST {
+            known.clear();
+        }
+        known.insert(tenant, (revision, Arc::clone(&settings)));
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Layers, Values};
+    use serde_json::json;
+
+    fn values(pairs: &[(&str, serde_json::Value)]) -> Values {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect()
+    }
+
+    #[test]
+    fn the_edge_gets_what_it_needs_and_what_differs() {
+        let layers = Layers {
+            global: values(&[
+                ("maxFileSize", json!(2048)),
+                ("sessionTimeout", json!(120)),
+                ("imageMinTtl", json!(300)),
+            ]),
+            tenant: values(&[("maxFileSize", json!(4096)), ("gone", json!(1))]),
+        };
+        assert_eq!(layers.for_edge(), values(&[("maxFileSize", json!(4096))]));
+    }
+
+    #[test]
+    fn the_tag_changes_with_either_layer() {
+        let empty = Layers::default();
+        let global = Layers {
+            global: values(&[("a", json!(1))]),
+            ..Layers::default()
+        };
+        let tenant = Layers {
+            tenant: values(&[("a", json!(1))]),
+            ..Layers::default()
+        };
+        assert!(empty.etag() != global.etag() && global.etag() != tenant.etag() && tenant.etag() != empty.etag());
+    }
+}
