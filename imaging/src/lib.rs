@@ -26,9 +26,13 @@ mod orientation;
 mod pixels;
 mod plan;
 mod probe;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
 mod source;
 mod transform;
 
+#[cfg(feature = "native-codecs")]
+pub use codecs::NativeCodecs;
 pub use codecs::{CodecError, Codecs, NoCodecs, WebpSettings};
 pub use error::{ImageError, LimitKind};
 pub use format::Format;

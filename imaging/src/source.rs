@@ -170,6 +170,11 @@ impl<'a, I: Inspect> SourceReader<'a, I> {
         self.start + self.next as u64
     }
 
+    /// How far into the source a decoder stood; one that sought beyond the end stood at the end.
+    pub(crate) fn stood_at(&self) -> u64 {
+        self.position().min(self.source.len())
+    }
+
     fn refill(&mut self) -> Result<(), Stop> {
         if (self.cancel)() {
             return Err(Stop::Cancelled);

@@ -10,7 +10,7 @@ use gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
 pub(super) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
     let mut reader = SourceReader::new(job.source, job.cancel).releasing();
     let decoded = run(job, &mut reader);
-    let offset = reader.position();
+    let offset = reader.stood_at();
     decoded.map_err(|failure| match failure {
         Failure::Decoder(DecodingError::Io(error)) => from_io(Format::Gif, offset, &error),
         Failure::Decoder(error) => ImageError::corrupt(Format::Gif, offset, error.to_string()),

@@ -10,7 +10,7 @@ use jpeg_decoder::{Decoder, Error, PixelFormat};
 pub(super) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
     let mut reader = SourceReader::inspecting(job.source, job.cancel, ScanCounter::new(job.limits.scans)).releasing();
     let decoded = run(job, &mut Decoder::new(&mut reader));
-    let offset = reader.position();
+    let offset = reader.stood_at();
     decoded.map_err(|error| match error {
         Failure::Decoder(error) => translate(&error, offset),
         Failure::Engine(error) => error,

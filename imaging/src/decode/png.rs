@@ -9,7 +9,7 @@ use png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, Limits, Tr
 pub(super) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
     let mut reader = SourceReader::new(job.source, job.cancel).releasing();
     let decoded = run(job, &mut reader);
-    let offset = reader.position();
+    let offset = reader.stood_at();
     decoded.map_err(|failure| match failure {
         Failure::Decoder(DecodingError::IoError(error)) => from_io(Format::Png, offset, &error),
         Failure::Decoder(DecodingError::LimitsExceeded) => {
@@ -78,6 +78,7 @@ fn run(job: &Job<'_>, source: &mut SourceReader<'_>) -> Result<Raster, Failure> 
                 .ok_or_else(|| ImageError::corrupt(Format::Png, 0, "rows are missing"))?;
             row.convert(from.data(), to.chunks_exact_mut(size));
         }
+        ended(reader.finish())?;
         return Ok(raster);
     }
     for (first_column, column_step, first_row, row_step) in ADAM7 {
@@ -101,7 +102,16 @@ fn run(job: &Job<'_>, source: &mut SourceReader<'_>) -> Result<Raster, Failure> 
             );
         }
     }
+    ended(reader.finish())?;
     Ok(raster)
+}
+
+/// All rows are there; what follows may be odd, but it may not be missing.
+fn ended(finished: Result<(), DecodingError>) -> Result<(), DecodingError> {
+    match finished {
+        Err(error @ DecodingError::IoError(_)) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// How a row comes out of the decoder.

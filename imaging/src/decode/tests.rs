@@ -1,1 +1,415 @@
+use super::*;
+use crate::samples::{self, JpegColor, JpegSample};
+use crate::{ImageInfo, Resolved, plan, probe};
+use core::cell::Cell;
+use proptest::prelude::*;
+use std::sync::LazyLock;
 
+fn run(bytes: &[u8], options: &str, limits: &Limits, cancel: &dyn Fn() -> bool) -> Result<Raster, ImageError> {
+    let source = bytes.to_vec();
+    let info = probe(&source, limits)?;
+    let plan = plan(&info, &Resolved::parse(options).unwrap(), limits)?;
+    decode(&Job {
+        source: &source,
+        plan: &plan,
+        limits,
+        cancel,
+    })
+}
+
+fn decoded(bytes: &[u8], options: &str) -> Result<Raster, ImageError> {
+    run(bytes, options, &Limits::EDGE, &|| false)
+}
+
+/// Small pictures of every coding that is read.
+fn codings() -> Vec<(&'static str, Vec<u8>)> {
+    let jpeg = |sample: JpegSample| sample.encode(67, 45);
+    let png = |color, depth, bits: usize| {
+        let row = (67 * bits).div_ceil(8);
+        let data: Vec<u8> = (0..row * 45).map(|index| (index * 31 % 251) as u8).collect();
+        samples::png_of(67, 45, color, depth, &data)
+    };
+    use ::png::{BitDepth, ColorType};
+    vec![
+        ("jpeg 4:2:0", jpeg(JpegSample::default())),
+        (
+            "jpeg 4:4:4",
+            jpeg(JpegSample {
+                color: JpegColor::Color(1, 1),
+                ..JpegSample::default()
+            }),
+        ),
+        (
+            "jpeg 4:2:2",
+            jpeg(JpegSample {
+                color: JpegColor::Color(2, 1),
+                ..JpegSample::default()
+            }),
+        ),
+        (
+            "jpeg 4:4:0",
+            jpeg(JpegSample {
+                color: JpegColor::Color(1, 2),
+                ..JpegSample::default()
+            }),
+        ),
+        (
+            "jpeg grey",
+            jpeg(JpegSample {
+                color: JpegColor::Grey,
+                ..JpegSample::default()
+            }),
+        ),
+        (
+            "jpeg cmyk",
+            jpeg(JpegSample {
+                color: JpegColor::Cmyk,
+                ..JpegSample::default()
+            }),
+        ),
+        (
+            "jpeg ycck",
+            jpeg(JpegSample {
+                color: JpegColor::Ycck,
+                ..JpegSample::default()
+            }),
+        ),
+        (
+            "jpeg restart",
+            jpeg(JpegSample {
+                restart_interval: 3,
+                ..JpegSample::default()
+            }),
+        ),
+        (
+            "jpeg progressive",
+            jpeg(JpegSample {
+                progressive_scans: 4,
+                ..JpegSample::default()
+            }),
+        ),
+        ("png rgb", samples::png_rgb(67, 45)),
+        ("png rgba", samples::png_rgba(67, 45)),
+        ("png 1 bit", png(ColorType::Grayscale, BitDepth::One, 1)),
+        ("png palette", png(ColorType::Indexed, BitDepth::Four, 4)),
+        ("png 16 bit", png(ColorType::Rgba, BitDepth::Sixteen, 64)),
+        ("png grey alpha", png(ColorType::GrayscaleAlpha, BitDepth::Eight, 16)),
+        ("webp lossless", samples::webp_lossless(67, 45, false)),
+        ("webp lossless alpha", samples::webp_lossless(67, 45, true)),
+        ("webp lossy", lossy_webp(67, 45)),
+        ("gif", samples::gif(67, 45, 2)),
+    ]
+}
+
+/// Needs the C library; elsewhere a lossless file stands in, so that the list keeps its length.
+fn lossy_webp(width: u32, height: u32) -> Vec<u8> {
+    #[cfg(feature = "native-codecs")]
+    {
+        use crate::Codecs;
+        crate::NativeCodecs
+            .webp(
+                &samples::scene_rgba(width, height),
+                width,
+                height,
+                &crate::WebpSettings::default(),
+            )
+            .unwrap()
+    }
+    #[cfg(not(feature = "native-codecs"))]
+    samples::webp_lossless(width, height, true)
+}
+
+#[test]
+fn every_coding_gives_its_picture() {
+    let scene = samples::scene(67, 45);
+    for (name, bytes) in codings() {
+        let raster = decoded(&bytes, "format=png").unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((raster.width, raster.height), (67, 45), "{name}");
+        let comparable =
+            name.starts_with("jpeg") && name != "jpeg grey" || name == "png rgb" || name == "webp lossless";
+        if comparable {
+            let error: f64 = raster
+                .data
+                .iter()
+                .zip(&scene)
+                .map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2))
+                .sum::<f64>()
+                / scene.len() as f64;
+            let allowed = if name.contains("cmyk") || name.contains("ycck") {
+                400.0
+            } else {
+                140.0
+            };
+            assert!(error < allowed, "{name}: mean squared error {error}");
+        }
+    }
+}
+
+#[test]
+fn jpeg_is_decoded_at_every_scale() {
+    let bytes = JpegSample::default().encode(163, 101);
+    for (scale, width) in [(1, 160), (2, 80), (4, 40), (8, 20)] {
+        let raster = decoded(&bytes, &format!("width={width}")).unwrap();
+        assert_eq!(
+            (raster.width, raster.height),
+            (163u32.div_ceil(scale), 101u32.div_ceil(scale)),
+            "1/{scale}"
+        );
+    }
+    // Tall and flat ones, where one side alone would mislead the decoder.
+    for (width, height) in [(16, 400), (400, 16), (17, 1000)] {
+        let bytes = JpegSample::default().encode(width, height);
+        assert!(
+            decoded(&bytes, "width=2,height=2,fit=cover").is_ok(),
+            "{width} x {height}"
+        );
+    }
+}
+
+#[test]
+fn interlaced_png_is_the_same_picture() {
+    // Adam7 written by hand: the png crate does not write it.
+    for (width, height) in [(1u32, 1u32), (2, 3), (5, 5), (8, 8), (13, 9)] {
+        let scene = samples::scene(width, height);
+        let mut raw = Vec::new();
+        for (first_column, column_step, first_row, row_step) in [
+            (0, 8, 0, 8),
+            (4, 8, 0, 8),
+            (0, 4, 4, 8),
+            (2, 4, 0, 4),
+            (0, 2, 2, 4),
+            (1, 2, 0, 2),
+            (0, 1, 1, 2),
+        ] {
+            for y in (first_row..height).step_by(row_step) {
+                if first_column < width {
+                    raw.push(0);
+                }
+                for x in (first_column..width).step_by(column_step) {
+                    let at = ((y * width + x) * 3) as usize;
+                    raw.extend(&scene[at..at + 3]);
+                }
+            }
+        }
+        let bytes = samples::png_with_data(width, height, [8, 2, 0, 0, 1], &raw);
+        let raster = decoded(&bytes, "").unwrap_or_else(|error| panic!("{width} x {height}: {error}"));
+        assert_eq!(raster.data, scene, "{width} x {height}");
+    }
+}
+
+#[test]
+fn sixteen_bits_are_rounded() {
+    let data: Vec<u8> = [0u16, 128, 129, 32_768, 65_407, 65_535]
+        .iter()
+        .flat_map(|value| value.to_be_bytes())
+        .collect();
+    let bytes = samples::png_of(6, 1, ::png::ColorType::Grayscale, ::png::BitDepth::Sixteen, &data);
+    assert_eq!(decoded(&bytes, "").unwrap().data, [0, 0, 1, 128, 255, 255]);
+}
+
+#[test]
+fn ink_becomes_light() {
+    let white = JpegSample {
+        color: JpegColor::Cmyk,
+        ..JpegSample::default()
+    }
+    .encode_pixels(&[255; 16 * 16 * 3], 16, 16);
+    assert!(decoded(&white, "").unwrap().data.iter().all(|value| *value >= 253));
+    let red = [230, 20, 10].repeat(256);
+    for color in [JpegColor::Cmyk, JpegColor::Ycck] {
+        let raster = decoded(
+            &JpegSample {
+                quality: 98,
+                color,
+                ..JpegSample::default()
+            }
+            .encode_pixels(&red, 16, 16),
+            "",
+        )
+        .unwrap();
+        let pixel = &raster.data[..3];
+        assert!(
+            pixel.iter().zip([230, 20, 10]).all(|(a, b)| a.abs_diff(b) < 8),
+            "{color:?}: {pixel:?}"
+        );
+    }
+}
+
+#[test]
+fn truncated_files_are_corrupt_wherever_they_end() {
+    for (name, bytes) in codings() {
+        let step = (bytes.len() / 60).max(1);
+        for cut in (20..bytes.len() - 1).step_by(step) {
+            // The end marks alone carry no pixels.
+            let trailer = match name.split(' ').next().unwrap() {
+                "png" => 8,
+                "gif" => bytes.len() / 2,
+                _ => 0,
+            };
+            if cut + trailer >= bytes.len() {
+                continue;
+            }
+            match decoded(&bytes[..cut], "format=png") {
+                Err(ImageError::Corrupt { offset, .. }) => {
+                    assert!(offset <= cut as u64, "{name}: stood at {offset} of {cut}");
+                }
+                Err(ImageError::NotAnImage) => assert!(cut < 32, "{name} at {cut}"),
+                other => panic!(
+                    "{name} cut at {cut} of {}: {:?}",
+                    bytes.len(),
+                    other.map(|raster| raster.width)
+                ),
+            }
+        }
+    }
+}
+
+#[test]
+fn scans_beyond_the_limit_are_refused() {
+    // 3 + 3 * 29 scans.
+    let bytes = JpegSample {
+        progressive_scans: 30,
+        ..JpegSample::default()
+    }
+    .encode(64, 64);
+    let error = decoded(&bytes, "").unwrap_err();
+    assert_eq!(
+        error,
+        ImageError::TooLarge {
+            what: LimitKind::Scans,
+            limit: 64,
+            value: 65
+        }
+    );
+    assert!(
+        run(
+            &bytes,
+            "",
+            &Limits {
+                scans: 90,
+                ..Limits::EDGE
+            },
+            &|| false
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn cancelling_stops_a_decode_in_the_middle() {
+    for bytes in [
+        JpegSample {
+            quality: 98,
+            ..JpegSample::default()
+        }
+        .encode(700, 700),
+        samples::png_rgb(300, 300),
+        samples::webp_lossless(400, 400, false),
+    ] {
+        assert!(bytes.len() > 130_000, "{}", bytes.len());
+        let asked = Cell::new(0);
+        let cancel = || {
+            asked.set(asked.get() + 1);
+            asked.get() > 2
+        };
+        assert_eq!(run(&bytes, "", &Limits::EDGE, &cancel), Err(ImageError::Cancelled));
+    }
+}
+
+/// Remembers how far it was released.
+struct Released(Vec<u8>, Cell<u64>);
+
+impl Source for Released {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, crate::SourceError> {
+        if offset < self.1.get() {
+            return Err(crate::SourceError::Released(offset));
+        }
+        Source::read_at(&self.0, offset, buffer)
+    }
+    fn release_before(&self, offset: u64) {
+        self.1.set(offset);
+    }
+}
+
+#[test]
+fn bytes_are_released_behind_the_decoder() {
+    for (name, bytes) in codings() {
+        let source = Released(bytes, Cell::new(0));
+        let info: ImageInfo = probe(&source, &Limits::EDGE).unwrap();
+        let plan = plan(&info, &Resolved::parse("format=png").unwrap(), &Limits::EDGE).unwrap();
+        decode(&Job {
+            source: &source,
+            plan: &plan,
+            limits: &Limits::EDGE,
+            cancel: &|| false,
+        })
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(name.starts_with("webp") || source.1.get() > 0, "{name}");
+    }
+}
+
+#[test]
+fn a_failing_source_is_not_a_corrupt_picture() {
+    struct Failing(Vec<u8>);
+    impl Source for Failing {
+        fn len(&self) -> u64 {
+            self.0.len() as u64
+        }
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, crate::SourceError> {
+            if offset >= 64 * 1024 {
+                return Err(crate::SourceError::Failed("gone".to_owned()));
+            }
+            Source::read_at(&self.0, offset, buffer)
+        }
+    }
+    let source = Failing(
+        JpegSample {
+            quality: 98,
+            ..JpegSample::default()
+        }
+        .encode(700, 700),
+    );
+    let info = probe(&source, &Limits::EDGE).unwrap();
+    let plan = plan(&info, &Resolved::parse("").unwrap(), &Limits::EDGE).unwrap();
+    let result = decode(&Job {
+        source: &source,
+        plan: &plan,
+        limits: &Limits::EDGE,
+        cancel: &|| false,
+    });
+    assert_eq!(result.unwrap_err().code(), "source-failed");
+}
+
+static CODINGS: LazyLock<Vec<(&'static str, Vec<u8>)>> = LazyLock::new(codings);
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn damaged_pictures_are_answered(
+        coding in 0usize..19, width in prop_oneof![Just(67u32), Just(30), Just(8)],
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let (name, mut bytes) = CODINGS[coding].clone();
+        for (index, value) in changes {
+            let at = index.index(bytes.len());
+            bytes[at] = value;
+        }
+        // A damaged size may be a large one; what is tested is not how fast much memory is filled.
+        let limits = Limits { pixels: 1_000_000, memory_bytes: 64 << 20, ..Limits::EDGE };
+        if let Err(error) = run(&bytes, &format!("format=png,width={width}"), &limits, &|| false) {
+            prop_assert!(["corrupt-image", "not-an-image", "too-large", "unsupported-format"].contains(&error.code()), "{}: {}", name, error);
+        }
+    }
+
+    #[test]
+    fn any_bytes_behind_a_header_are_answered(coding in 0usize..19, keep in 30usize..700, tail in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        let (_, bytes) = &CODINGS[coding];
+        let mut bytes = bytes[..keep.min(bytes.len())].to_vec();
+        bytes.extend(tail);
+        let _ = run(&bytes, "format=png", &Limits { pixels: 1_000_000, ..Limits::EDGE }, &|| false);
+    }
+}

@@ -10,7 +10,7 @@ pub(super) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
     // It reads chunks in its own order, so nothing can be released.
     let mut reader = SourceReader::new(job.source, job.cancel);
     let decoded = run(job, &mut reader);
-    let offset = reader.position();
+    let offset = reader.stood_at();
     decoded.map_err(|failure| match failure {
         Failure::Decoder(DecodingError::IoError(error)) => from_io(Format::WebP, offset, &error),
         Failure::Decoder(error) => ImageError::corrupt(Format::WebP, offset, error.to_string()),

@@ -11,6 +11,11 @@ const PROGRESSIVE_PIXELS: core::ops::RangeInclusive<u64> = 2_500..=9_000_000;
 /// From this quality on, chroma is kept at full resolution.
 const FULL_CHROMA_QUALITY: u8 = 90;
 
+/// Whether a JPEG of so many pixels is written progressively.
+pub(crate) fn is_progressive(encoding: &Encoding, pixels: u64) -> bool {
+    encoding.progressive && !encoding.fast && PROGRESSIVE_PIXELS.contains(&pixels)
+}
+
 pub(super) fn encode(raster: &Raster, encoding: &Encoding, info: &ImageInfo) -> Result<Vec<u8>, ImageError> {
     let side =
         |side: u32| u16::try_from(side).map_err(|_| ImageError::Internal("a JPEG side over 65,535 was let through"));
@@ -25,7 +30,7 @@ pub(super) fn encode(raster: &Raster, encoding: &Encoding, info: &ImageInfo) -> 
     });
     encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
     let pixels = u64::from(raster.width) * u64::from(raster.height);
-    if encoding.progressive && !encoding.fast && PROGRESSIVE_PIXELS.contains(&pixels) {
+    if is_progressive(encoding, pixels) {
         encoder.set_progressive(true);
         // Only here: with it a baseline file would be written in one scan per component, which some decoders garble.
         encoder.set_optimized_huffman_tables(true);

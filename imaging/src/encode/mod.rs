@@ -6,6 +6,8 @@ mod palette;
 mod png;
 mod webp;
 
+pub(crate) use jpeg::is_progressive;
+
 use crate::pixels::Raster;
 use crate::{Codecs, Encoding, Format, ImageError, ImageInfo};
 

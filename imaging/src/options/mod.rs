@@ -226,14 +226,18 @@ impl ImageOptions {
                 Fault::Conflict,
                 "exp and then sig are the two last options",
             )),
-            "exp" => fill(&mut self.exp.map(Expiry), "exp", &value).and_then(|()| {
-                self.exp = Expiry::parse(&value).map(|expiry| expiry.0);
+            "exp" => {
+                let mut slot = self.exp.map(Expiry);
+                fill(&mut slot, "exp", &value)?;
+                self.exp = slot.map(|expiry| expiry.0);
                 Ok(())
-            }),
-            "sig" => fill(&mut self.sig.clone().map(Signature), "sig", &value).and_then(|()| {
-                self.sig = Some(value.clone().into_owned());
-                Ok(())
-            }),
+            }
+            "sig" => {
+                let mut slot = self.sig.take().map(Signature);
+                let filled = fill(&mut slot, "sig", &value);
+                self.sig = slot.map(|signature| signature.0);
+                filled
+            }
             _ => self.set(&part, &value),
         }
     }

@@ -12,25 +12,22 @@ impl ImageOptions {
         let mut refuse = |name: &str, value: String, instead: &'static str| {
             errors.push(OptionError::new(name, &value, Fault::Unsupported, instead));
         };
-        match self.gravity {
-            Some(gravity @ (Gravity::Auto | Gravity::Entropy)) => {
-                refuse("gravity", gravity.to_string(), "give a side, a corner or XxY")
-            }
-            Some(Gravity::Point { .. }) | None => {}
+        if let Some(gravity @ (Gravity::Auto | Gravity::Entropy)) = self.gravity {
+            refuse("gravity", gravity.to_string(), "give a side, a corner or XxY");
         }
-        match self.format {
-            Some(
-                format @ (OutputFormat::Avif
-                | OutputFormat::Gif
-                | OutputFormat::Svg
-                | OutputFormat::Blurhash
-                | OutputFormat::Thumbhash),
-            ) => refuse(
+        if let Some(
+            format @ (OutputFormat::Avif
+            | OutputFormat::Gif
+            | OutputFormat::Svg
+            | OutputFormat::Blurhash
+            | OutputFormat::Thumbhash),
+        ) = self.format
+        {
+            refuse(
                 "format",
                 format.to_string(),
                 "auto, webp, jpeg, baseline-jpeg, png, png-force or json",
-            ),
-            _ => {}
+            );
         }
         if self.trim == Some(Trim::Border) {
             refuse("trim", "border".to_owned(), "give the sides in pixels");

@@ -217,7 +217,7 @@ impl Lab {
             (255.0 * value + 0.5) as u8
         };
         [
-            encode(3.240_479 * x - 1.537_150 * y - 0.498_535 * z),
+            encode(3.240_479 * x - 1.537_15 * y - 0.498_535 * z),
             encode(-0.969_256 * x + 1.875_992 * y + 0.041_556 * z),
             encode(0.055_648 * x - 0.204_043 * y + 1.057_311 * z),
         ]
@@ -227,16 +227,16 @@ impl Lab {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::ImageOptions;
+    use crate::options::{Brightness, Contrast, Gamma, ImageOptions, Saturation, Sharpen};
 
     fn effects(options: &str) -> Effects {
         let options = ImageOptions::parse(options).unwrap();
         Effects {
-            sharpen: options.sharpen.map(|value| value.get()),
-            gamma: options.gamma.map(|value| value.get()),
-            brightness: options.brightness.map(|value| value.get()),
-            contrast: options.contrast.map(|value| value.get()),
-            saturation: options.saturation.map(|value| value.get()),
+            sharpen: options.sharpen.map(Sharpen::get),
+            gamma: options.gamma.map(Gamma::get),
+            brightness: options.brightness.map(Brightness::get),
+            contrast: options.contrast.map(Contrast::get),
+            saturation: options.saturation.map(Saturation::get),
         }
     }
 

@@ -31,7 +31,7 @@ impl Memory {
         );
         let channels = decoded_channels(plan);
         let decoded = width * height * channels;
-        let (working, decode) = match info.format {
+        let decode = match info.format {
             Format::Jpeg => {
                 // Blocks reach over the edges, by at most an MCU of 32 pixels.
                 let blocks = (u64::from(info.width) + 32) * (u64::from(info.height) + 32);
@@ -39,31 +39,36 @@ impl Memory {
                 let planes = samples / (scale * scale);
                 // A progressive file keeps all coefficients, two bytes each, until its last scan.
                 let coefficients = if info.progressive { 2 * samples } else { 0 };
-                let raw = width * height * u64::from(info.components);
-                (planes + coefficients + raw, planes + coefficients + raw.max(decoded))
+                planes + coefficients + width * height * u64::from(info.components)
             }
             // The decoder keeps planes of its own beside the pixels, and a copy of the compressed data.
-            Format::WebP => {
-                let planes =
-                    u64::from(info.width) * u64::from(info.height) * u64::from(info.samples_per_pixel_quarters) / 4;
-                (planes + info.bytes, decoded + planes + info.bytes)
-            }
-            Format::Gif => (0, decoded + u64::from(info.width) * u64::from(info.height)),
-            _ => (0, decoded + 2 * width * 8),
+            Format::WebP => decoded + width * height * u64::from(info.samples_per_pixel_quarters) / 4 + info.bytes,
+            Format::Gif => decoded + width * height,
+            _ => decoded + 2 * width * 8,
         };
-        let _ = working;
         let (out_width, out_height) = (u64::from(plan.resized.0), u64::from(plan.resized.1));
         let intermediate = width * out_height * channels;
         let resized = out_width * out_height * channels;
         let pixels = u64::from(plan.width) * u64::from(plan.height);
         let output = pixels * (3 + u64::from(plan.alpha || channels == 4));
         let encoder = match plan.encoding.format {
-            // Coefficients of a progressive file, at worst without chroma subsampling, and the answer.
-            Format::Jpeg => 7 * pixels + pixels,
+            Format::Jpeg => {
+                // Planes and coefficients of a progressive file at full resolution, whatever its chroma's; a baseline
+                // one is written as it goes.
+                let components = if channels == 1 { 1 } else { 3 };
+                let whole = if crate::encode::is_progressive(&plan.encoding, pixels) {
+                    3 * components
+                } else {
+                    0
+                };
+                // A growing buffer is for a moment there twice.
+                let answer = if plan.encoding.quality < 90 { 1 } else { 3 };
+                (whole + 2 * answer) * pixels
+            }
             // RGBA twice (here, and in the module's heap), planes, tokens, and the answer.
             Format::WebP => 8 * pixels + 4 * pixels + pixels,
-            // Filtered rows and an answer that does not compress.
-            _ => 2 * output + 1024 * 1024,
+            // Filtered rows and an answer that does not compress, growing.
+            _ => 3 * output + 1024 * 1024,
         };
         let resample = decoded + intermediate + resized;
         // The result is turned or padded into a second one before it is encoded.

@@ -6,7 +6,10 @@ mod memory;
 pub use fit::{Placement, place};
 pub use memory::Memory;
 
-use crate::options::{Border, Color, Decimal, Fit, Metadata, OptionError, OutputFormat, Sides, Switch, Trim, Width};
+use crate::options::{
+    Border, Brightness, Color, Contrast, Decimal, Dpr, Fit, Gamma, Metadata, OptionError, OutputFormat, Pixels,
+    Saturation, Sharpen, Sides, Switch, Trim, Width,
+};
 use crate::{
     Best, Fault, Format, FormatChoice, ImageError, ImageInfo, LimitKind, Limits, Orientation, Region, Resolved,
 };
@@ -114,7 +117,7 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         return Err(ImageError::BadOptions(unsupported));
     }
     info.check(limits)?;
-    let dpr = options.dpr.map_or(Decimal::ONE, |dpr| dpr.get());
+    let dpr = options.dpr.map_or(Decimal::ONE, Dpr::get);
 
     let upright = info.upright_size();
     let trimmed = trim(resolved, upright, dpr)?;
@@ -244,13 +247,13 @@ fn trim(resolved: &Resolved, (width, height): (u32, u32), dpr: Decimal) -> Resul
             )
         }
         Some(Trim::Border) | None => {
-            let left = dpr.scale(options.trim_left.map_or(0, |pixels| pixels.get()));
-            let top = dpr.scale(options.trim_top.map_or(0, |pixels| pixels.get()));
+            let left = dpr.scale(options.trim_left.map_or(0, Pixels::get));
+            let top = dpr.scale(options.trim_top.map_or(0, Pixels::get));
             let end = |from: u32, kept: Option<u32>, whole: u32| {
                 kept.map_or(whole, |kept| from.saturating_add(dpr.scale(kept).max(1)).min(whole))
             };
-            let right = end(left, options.trim_width.map(|pixels| pixels.get()), width);
-            let bottom = end(top, options.trim_height.map(|pixels| pixels.get()), height);
+            let right = end(left, options.trim_width.map(Pixels::get), width);
+            let bottom = end(top, options.trim_height.map(Pixels::get), height);
             (
                 left,
                 top,
@@ -343,20 +346,14 @@ fn effects(resolved: &Resolved) -> Effects {
     Effects {
         sharpen: options
             .sharpen
-            .map(|amount| amount.get())
+            .map(Sharpen::get)
             .filter(|amount| *amount != Decimal::ZERO),
-        gamma: options.gamma.map(|gamma| gamma.get()).filter(|gamma| none(*gamma)),
-        brightness: options
-            .brightness
-            .map(|factor| factor.get())
-            .filter(|factor| none(*factor)),
-        contrast: options
-            .contrast
-            .map(|factor| factor.get())
-            .filter(|factor| none(*factor)),
+        gamma: options.gamma.map(Gamma::get).filter(|gamma| none(*gamma)),
+        brightness: options.brightness.map(Brightness::get).filter(|factor| none(*factor)),
+        contrast: options.contrast.map(Contrast::get).filter(|factor| none(*factor)),
         saturation: options
             .saturation
-            .map(|factor| factor.get())
+            .map(Saturation::get)
             .filter(|factor| *factor != Decimal::ONE),
     }
 }

@@ -1,1 +1,226 @@
+use super::*;
+use crate::{ClientHints, Encoders, ImageOptions, negotiate};
 
+fn resolved(options: &str) -> Resolved {
+    let hints = ClientHints {
+        accept: Some("image/webp".to_owned()),
+        ..ClientHints::default()
+    };
+    negotiate(
+        ImageOptions::parse(options).unwrap(),
+        &hints,
+        Encoders {
+            webp: true,
+            avif: false,
+        },
+    )
+    .resolved
+}
+
+fn jpeg(width: u32, height: u32) -> ImageInfo {
+    ImageInfo {
+        samples_per_pixel_quarters: 6,
+        decodable: true,
+        ..ImageInfo::new(Format::Jpeg, width, height)
+    }
+}
+
+fn image(format: Format, width: u32, height: u32, alpha: bool) -> ImageInfo {
+    ImageInfo {
+        decodable: true,
+        alpha,
+        ..ImageInfo::new(format, width, height)
+    }
+}
+
+fn planned(info: &ImageInfo, options: &str) -> Plan {
+    plan(info, &resolved(options), &Limits::EDGE).unwrap_or_else(|error| panic!("{options}: {error}"))
+}
+
+fn refused(info: &ImageInfo, options: &str, limits: &Limits) -> ImageError {
+    plan(info, &resolved(options), limits).expect_err(options)
+}
+
+#[test]
+fn jpeg_is_decoded_as_small_as_the_shrink_allows() {
+    for (width, scale) in [
+        (3200, 1),
+        (1601, 1),
+        (1600, 2),
+        (1200, 2),
+        (801, 2),
+        (800, 4),
+        (401, 4),
+        (400, 8),
+        (100, 8),
+    ] {
+        let plan = plan(&jpeg(3200, 2400), &resolved(&format!("w={width}")), &Limits::HEAVY).unwrap();
+        assert_eq!(plan.decode_scale, scale, "{width}");
+    }
+    // What counts is the shrink of what is kept: here the height is scaled by 8, the rest is cut.
+    assert_eq!(planned(&jpeg(6400, 800), "w=100,h=100,fit=cover").decode_scale, 8);
+    assert_eq!(planned(&jpeg(800, 800), "w=100,h=400,fit=squeeze").decode_scale, 2);
+    assert_eq!(planned(&image(Format::Png, 3200, 2400, false), "w=100").decode_scale, 1);
+    assert_eq!(planned(&jpeg(4000, 12), "w=100").decode_scale, 1);
+}
+
+#[test]
+fn width_and_height_are_of_the_upright_picture() {
+    let info = ImageInfo {
+        orientation: Orientation::from_exif(6),
+        ..jpeg(4000, 3000)
+    };
+    let plan = planned(&info, "w=300");
+    assert_eq!(
+        (plan.width, plan.height, plan.resized, plan.decode_scale),
+        (300, 400, (400, 300), 8)
+    );
+    let turned = planned(&info, "w=300,rotate=90");
+    assert_eq!((turned.width, turned.height, turned.orientation.exif()), (300, 225, 3));
+}
+
+#[test]
+fn dpr_scales_sizes_trim_and_border() {
+    let plan = planned(
+        &jpeg(1000, 1000),
+        "w=100,h=50,fit=cover,dpr=2,trim=10;0;0;0,border=3:red",
+    );
+    assert_eq!((plan.width, plan.height), (212, 112));
+    // 1000 x 980 is scaled to 200 x 196, of which 48 rows are cut off above and below.
+    assert_eq!(plan.region.top, 20.0 + 48.0 * 5.0);
+}
+
+#[test]
+fn trim_comes_before_everything_but_orientation() {
+    let plan = planned(&jpeg(100, 80), "trim=1;2;3;4");
+    assert_eq!(
+        (plan.region.left, plan.region.top, plan.width, plan.height),
+        (4.0, 1.0, 94, 76)
+    );
+    let rectangle = planned(&jpeg(100, 80), "trim.left=5,trim.top=6,trim.width=50,trim.height=900");
+    assert_eq!(
+        (
+            rectangle.region.left,
+            rectangle.region.top,
+            rectangle.width,
+            rectangle.height
+        ),
+        (5.0, 6.0, 50, 74)
+    );
+    // Turned, the same pixels stay.
+    let rotated = planned(&jpeg(100, 80), "trim=1;2;3;4,rotate=90");
+    assert_eq!((rotated.region, rotated.width, rotated.height), (plan.region, 76, 94));
+    let sideways = ImageInfo {
+        orientation: Orientation::from_exif(6),
+        ..jpeg(100, 80)
+    };
+    let upright = planned(&sideways, "trim=1;2;3;4");
+    assert_eq!(
+        (
+            upright.region.left,
+            upright.region.top,
+            upright.region.width,
+            upright.region.height
+        ),
+        (1.0, 2.0, 96.0, 74.0)
+    );
+    assert!(matches!(
+        refused(&jpeg(100, 80), "trim=40;0;40;0", &Limits::EDGE),
+        ImageError::BadOptions(_)
+    ));
+    assert!(matches!(
+        refused(&jpeg(100, 80), "trim.left=100", &Limits::EDGE),
+        ImageError::BadOptions(_)
+    ));
+}
+
+#[test]
+fn the_format_follows_source_request_and_alpha() {
+    let format = |info: &ImageInfo, options: &str| planned(info, options).encoding.format;
+    assert_eq!(format(&jpeg(9, 9), ""), Format::Jpeg);
+    assert_eq!(format(&image(Format::Png, 9, 9, false), ""), Format::Png);
+    assert_eq!(format(&image(Format::WebP, 9, 9, false), ""), Format::WebP);
+    assert_eq!(format(&jpeg(9, 9), "f=auto"), Format::WebP);
+    let classic = |info: &ImageInfo| {
+        let resolved = Resolved::parse("format=auto-classic").unwrap();
+        plan(info, &resolved, &Limits::EDGE).unwrap().encoding.format
+    };
+    assert_eq!(classic(&image(Format::Png, 9, 9, true)), Format::Png);
+    assert_eq!(classic(&image(Format::Png, 9, 9, false)), Format::Jpeg);
+    let flattened = planned(&image(Format::Png, 9, 9, true), "f=jpeg");
+    assert_eq!((flattened.alpha, flattened.background), (false, Some(Color::WHITE)));
+    assert!(planned(&image(Format::Png, 9, 9, true), "f=webp").alpha);
+    assert!(!planned(&image(Format::Png, 9, 9, true), "f=webp,bg=red").alpha);
+    assert!(planned(&jpeg(20, 10), "f=png,w=10,h=10,fit=pad,bg=transparent").alpha);
+    assert_eq!(
+        planned(&jpeg(20, 10), "w=10,h=10,fit=pad,bg=%23ff000080").background,
+        Some(Color {
+            r: 255,
+            g: 127,
+            b: 127,
+            a: 255
+        })
+    );
+}
+
+#[test]
+fn the_codec_to_load_is_named() {
+    assert_eq!(planned(&jpeg(9, 9), "f=webp").codec(), Some(Codec::WebP));
+    assert_eq!(planned(&jpeg(9, 9), "").codec(), None);
+}
+
+#[test]
+fn what_cannot_be_done_is_said_before_any_work() {
+    let avif = ImageInfo {
+        decodable: false,
+        ..image(Format::Avif, 9, 9, false)
+    };
+    assert_eq!(refused(&avif, "f=jpeg", &Limits::EDGE).code(), "unsupported-format");
+    assert_eq!(planned(&avif, "f=json").encoding.format, Format::Json);
+    let animated = ImageInfo {
+        frames: Some(3),
+        ..image(Format::Gif, 9, 9, true)
+    };
+    assert_eq!(refused(&animated, "f=webp", &Limits::EDGE).code(), "unsupported-format");
+    assert_eq!(refused(&animated, "", &Limits::EDGE).code(), "unsupported-format");
+    assert_eq!(planned(&animated, "f=webp,anim=false").encoding.format, Format::WebP);
+    assert_eq!(planned(&animated, "f=png").encoding.format, Format::Png);
+    assert_eq!(refused(&jpeg(9, 9), "g=auto", &Limits::EDGE).code(), "bad-options");
+    assert_eq!(refused(&jpeg(9, 9), "f=avif", &Limits::EDGE).code(), "bad-options");
+}
+
+#[test]
+fn the_answer_has_limits_too() {
+    let too_large = |options: &str| match refused(&jpeg(100, 100), options, &Limits::EDGE) {
+        ImageError::TooLarge { what, limit, value } => (what, limit, value),
+        other => panic!("{other}"),
+    };
+    assert_eq!(
+        too_large("w=6000,dpr=2.5,fit=contain"),
+        (LimitKind::OutputSide, 12_000, 15_000)
+    );
+    assert_eq!(
+        too_large("w=6000,fit=contain"),
+        (LimitKind::OutputPixels, 25_000_000, 36_000_000)
+    );
+    assert_eq!(too_large("w=12000,h=1,fit=cover,border=1:red").0, LimitKind::OutputSide);
+}
+
+#[test]
+fn a_hundred_megapixels_fit_an_isolate_as_a_thumbnail() {
+    let info = ImageInfo {
+        bytes: 30 << 20,
+        ..jpeg(11_547, 8_660)
+    };
+    let plan = planned(&info, "w=400");
+    assert_eq!(plan.decode_scale, 8);
+    assert!(plan.memory.peak < 48 << 20, "{:?}", plan.memory);
+    let progressive = ImageInfo {
+        progressive: true,
+        ..info
+    };
+    let error = refused(&progressive, "w=400", &Limits::EDGE);
+    assert!(error.is_heavy(), "{error}");
+    assert_eq!((error.code(), error.status()), ("too-large", 413));
+    assert!(crate::plan(&progressive, &resolved("w=400"), &Limits::HEAVY).is_ok());
+}

@@ -1,5 +1,11 @@
 //! Encoders that the caller brings: C libraries natively, WASM modules at the edge.
 
+#[cfg(feature = "native-codecs")]
+mod native;
+
+#[cfg(feature = "native-codecs")]
+pub use native::NativeCodecs;
+
 use serde::Serialize;
 
 /// Why an injected codec gave nothing.

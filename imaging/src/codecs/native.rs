@@ -1,0 +1,172 @@
+//! libwebp as a C library.
+#![expect(
+    unsafe_code,
+    reason = "calls into C; every pointer handed over outlives its call, and what C allocates is freed once, by `Drop`"
+)]
+
+use super::{CodecError, Codecs, WebpSettings};
+use core::ffi::c_void;
+use libwebp_sys::{
+    WebPConfig, WebPEncode, WebPImageHint, WebPMemoryWrite, WebPMemoryWriter, WebPMemoryWriterClear,
+    WebPMemoryWriterInit, WebPPicture, WebPPictureFree, WebPPictureImportRGBA, WebPValidateConfig,
+};
+
+/// The C libraries that this build is linked with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NativeCodecs;
+
+/// A picture of libwebp's that frees its planes.
+struct Picture(WebPPicture);
+
+impl Drop for Picture {
+    fn drop(&mut self) {
+        // SAFETY: the picture was initialised, and freeing one without planes does nothing.
+        unsafe { WebPPictureFree(&raw mut self.0) }
+    }
+}
+
+/// A growing buffer of libwebp's that frees its memory.
+struct Writer(WebPMemoryWriter);
+
+impl Writer {
+    fn new() -> Self {
+        let mut writer = core::mem::MaybeUninit::uninit();
+        // SAFETY: the call fills all fields of the struct it is pointed to.
+        unsafe {
+            WebPMemoryWriterInit(writer.as_mut_ptr());
+            Self(writer.assume_init())
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.0.mem.is_null() {
+            return &[];
+        }
+        // SAFETY: libwebp keeps `size` initialised bytes at `mem`, which live until the writer is cleared.
+        unsafe { core::slice::from_raw_parts(self.0.mem, self.0.size) }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // SAFETY: the writer was initialised, and is not used afterwards.
+        unsafe { WebPMemoryWriterClear(&raw mut self.0) }
+    }
+}
+
+fn config(settings: &WebpSettings) -> Result<WebPConfig, CodecError> {
+    let mut config = WebPConfig::new().map_err(|()| CodecError::Failed("libwebp has another ABI".to_owned()))?;
+    config.quality = settings.quality;
+    config.target_size = settings.target_size;
+    config.target_PSNR = settings.target_psnr;
+    config.method = settings.method;
+    config.sns_strength = settings.sns_strength;
+    config.filter_strength = settings.filter_strength;
+    config.filter_sharpness = settings.filter_sharpness;
+    config.filter_type = settings.filter_type;
+    config.partitions = settings.partitions;
+    config.segments = settings.segments;
+    config.pass = settings.pass;
+    config.show_compressed = settings.show_compressed;
+    config.preprocessing = settings.preprocessing;
+    config.autofilter = settings.autofilter;
+    config.partition_limit = settings.partition_limit;
+    config.alpha_compression = settings.alpha_compression;
+    config.alpha_filtering = settings.alpha_filtering;
+    config.alpha_quality = settings.alpha_quality;
+    config.lossless = settings.lossless;
+    config.exact = settings.exact;
+    config.image_hint = match settings.image_hint {
+        1 => WebPImageHint::WEBP_HINT_PICTURE,
+        2 => WebPImageHint::WEBP_HINT_PHOTO,
+        3 => WebPImageHint::WEBP_HINT_GRAPH,
+        _ => WebPImageHint::WEBP_HINT_DEFAULT,
+    };
+    config.emulate_jpeg_size = settings.emulate_jpeg_size;
+    config.thread_level = settings.thread_level;
+    config.low_memory = settings.low_memory;
+    config.near_lossless = settings.near_lossless;
+    config.use_delta_palette = settings.use_delta_palette;
+    config.use_sharp_yuv = settings.use_sharp_yuv;
+    config.qmin = 0;
+    config.qmax = 100;
+    // SAFETY: reads a complete struct.
+    if unsafe { WebPValidateConfig(&raw const config) } == 0 {
+        return Err(CodecError::Failed("libwebp refuses the settings".to_owned()));
+    }
+    Ok(config)
+}
+
+impl Codecs for NativeCodecs {
+    fn webp(&self, rgba: &[u8], width: u32, height: u32, settings: &WebpSettings) -> Result<Vec<u8>, CodecError> {
+        let failed = |what: &str| CodecError::Failed(what.to_owned());
+        let config = config(settings)?;
+        let side = |side: u32| i32::try_from(side).map_err(|_| failed("a side is too long"));
+        let (columns, rows) = (side(width)?, side(height)?);
+        if rgba.len() as u64 != u64::from(width) * u64::from(height) * 4
+            || columns > 16_383
+            || rows > 16_383
+            || columns * rows == 0
+        {
+            return Err(failed("the size is not one that WebP has, or not that of the pixels"));
+        }
+        let mut picture = Picture(WebPPicture::new().map_err(|()| failed("libwebp has another ABI"))?);
+        let mut writer = Writer::new();
+        // Lossy encoding from YUV, as the WASM module does: ARGB is kept only where it is needed.
+        picture.0.use_argb =
+            i32::from(settings.lossless != 0 || settings.use_sharp_yuv != 0 || settings.preprocessing > 0);
+        picture.0.width = columns;
+        picture.0.height = rows;
+        picture.0.writer = Some(WebPMemoryWrite);
+        picture.0.custom_ptr = (&raw mut writer.0).cast::<c_void>();
+        // SAFETY: `rgba` holds `rows` rows of `columns * 4` bytes, which was checked; it is copied before the call ends.
+        if unsafe { WebPPictureImportRGBA(&raw mut picture.0, rgba.as_ptr(), columns * 4) } == 0 {
+            return Err(failed("there is not enough memory for the picture"));
+        }
+        // SAFETY: configuration and picture are initialised, and the writer lives until after the call.
+        if unsafe { WebPEncode(&raw const config, &raw mut picture.0) } == 0 {
+            return Err(CodecError::Failed(format!("libwebp: {:?}", picture.0.error_code)));
+        }
+        Ok(writer.bytes().to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn pixels_survive_lossless() {
+        let rgba = samples::scene_rgba(37, 23);
+        let bytes = NativeCodecs
+            .webp(
+                &rgba,
+                37,
+                23,
+                &WebpSettings {
+                    lossless: 1,
+                    exact: 1,
+                    ..WebpSettings::default()
+                },
+            )
+            .unwrap();
+        let mut decoder = image_webp::WebPDecoder::new(std::io::Cursor::new(bytes)).unwrap();
+        let mut back = vec![0; decoder.output_buffer_size().unwrap()];
+        decoder.read_image(&mut back).unwrap();
+        assert_eq!(back, rgba);
+    }
+
+    #[test]
+    fn wrong_sizes_and_settings_are_errors() {
+        let settings = WebpSettings::default();
+        assert!(NativeCodecs.webp(&[0; 15], 2, 2, &settings).is_err());
+        assert!(NativeCodecs.webp(&[], 0, 0, &settings).is_err());
+        assert!(NativeCodecs.webp(&vec![0; 4 * 16_384], 16_384, 1, &settings).is_err());
+        assert!(
+            NativeCodecs
+                .webp(&[0; 4], 1, 1, &WebpSettings { method: 9, ..settings })
+                .is_err()
+        );
+    }
+}
