@@ -4,6 +4,7 @@
 //! starts a system of its own ([`own_system`]).
 
 pub mod http;
+pub mod pictures;
 pub mod server;
 pub mod site;
 

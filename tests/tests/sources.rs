@@ -35,7 +35,7 @@ fn a_picture_of_an_allowed_host_is_transformed_and_fetched_once() -> Result<()> 
     let site = site_allowing(&json!([local(&server)]))?;
     let made = fetch(&site, "w=100", &server, "a.jpg?v=1")?;
     assert_eq!((made.status, made.cache()), (200, "miss"), "{}", made.json());
-    assert_eq!(pictures::size(&made.body)?, (100, 66));
+    assert_eq!(pictures::size(&made.body)?, (100, 67));
     wait_until("a hit", Duration::from_secs(5), || fetch(&site, "w=100", &server, "a.jpg?v=1").ok().filter(|answer| answer.cache() == "hit"))?;
     assert_eq!(server.connections(), 1);
     Ok(())

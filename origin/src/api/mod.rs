@@ -11,6 +11,7 @@ pub(crate) use images::delete::remove_unreferenced;
 
 use axum::{
     Router,
+    extract::DefaultBodyLimit,
     middleware::{from_fn, from_fn_with_state},
     routing::{delete, get, post},
 };
@@ -46,6 +47,8 @@ pub(crate) fn router(app: App) -> Router {
             "/api/images",
             get(images::list::get_images).post(images::upload::post_image),
         )
+        // It also limits its own size, by a setting; axum's 2 MB would come first.
+        .layer(DefaultBodyLimit::disable())
         .merge(quick)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(App::clone(&app), require_forward))
