@@ -37,6 +37,12 @@ impl Key {
     }
 }
 
+impl Key {
+    pub(crate) fn first_byte(&self) -> u8 {
+        self.0[0]
+    }
+}
+
 impl Code for Key {
     fn encode(&self, writer: &mut impl std::io::Write) -> Result<()> {
         writer.write_all(&self.0).map_err(Error::io_error)

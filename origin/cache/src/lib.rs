@@ -31,6 +31,7 @@ mod range;
 mod server;
 mod stats;
 mod store;
+mod stripes;
 
 pub use args::{Args, Config};
 pub use clock::{Clock, system_clock};

@@ -5,6 +5,8 @@
 //!
 //! * *An older version never comes back.* foyer drops disk writes when its buffer is full, and would then find the
 //!   previous version under the key. So the old address is forgotten first, and writes wait until there is room.
+//! * *Nor by a load that began before a write and ends after it.* foyer would put what it loaded into memory over what
+//!   was written. So loads are done here, and what they bring is dropped when their group of keys was written to.
 //! * *A deletion survives a crash.* It is written as an entry (`Entry::Deleted`) and awaited. Blocks are reclaimed in
 //!   the order they were written, so the mark never goes before what it hides. (foyer's own log of deletions has no
 //!   checksum: damage to it would stop the start.)
@@ -20,14 +22,14 @@ use std::time::Duration;
 
 use foyer::{
     BlockEngineConfig, DeviceBuilder, Event, EventListener, FifoPicker, FsDeviceBuilder, HybridCache,
-    HybridCacheBuilder, HybridCacheEntry, HybridCachePolicy, HybridCacheProperties, Location, PsyncIoEngineConfig,
-    RecoverMode, S3FifoConfig,
+    HybridCacheBuilder, HybridCacheEntry, HybridCachePolicy, Load, PsyncIoEngineConfig, RecoverMode, S3FifoConfig,
 };
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::entry::{Entry, Stored};
 use crate::key::Key;
+use crate::stripes::Stripes;
 use crate::{CacheError, Config, Stats};
 
 /// How long a write may wait for the disk before the entry is kept in memory alone.
@@ -38,8 +40,10 @@ const PAGE: usize = 4096;
 /// foyer's header before an entry, generously.
 const ENTRY_HEADER: usize = 256;
 
+type MemoryEntry = HybridCacheEntry<Key, Entry>;
+
 /// A response in the cache: shared, not copied.
-pub(crate) struct Hit(HybridCacheEntry<Key, Entry>);
+pub(crate) struct Hit(MemoryEntry);
 
 /// What a lookup found.
 pub(crate) enum Lookup {
@@ -64,6 +68,7 @@ pub(crate) struct Store {
     /// Bytes handed to the disk writer since it was last seen empty. Never more than its buffer, so it drops nothing.
     in_flight: Mutex<usize>,
     write_buffer: usize,
+    stripes: Stripes,
     /// Whether the disk tier has been given up until the next start.
     memory_alone: AtomicBool,
     /// Held until the process ends.
@@ -129,33 +134,52 @@ impl Store {
             stats,
             in_flight: Mutex::new(0),
             write_buffer,
+            stripes: Stripes::new(),
             memory_alone: AtomicBool::new(memory_alone),
             _lock: lock,
         })
     }
 
     pub(crate) async fn get(&self, key: &Key, now_ms: u64) -> Lookup {
-        let found = if self.memory_alone() {
-            Ok(self.cache.memory().get(key))
-        } else {
-            self.cache.get(key).await
+        let found = match self.cache.memory().get(key) {
+            Some(entry) => Some(entry),
+            None => self.load(key).await,
         };
-        let hit = match found {
-            Ok(Some(entry)) => Hit(entry),
-            Ok(None) => return Lookup::Miss,
-            Err(error) => {
-                // A read that failed, or an entry that cannot be read: forget where it lay and go on without it.
-                self.stats.disk_errors.increment();
-                tracing::warn!(%error, "an entry could not be read from disk; treated as a miss");
-                self.cache.remove(key);
-                return Lookup::Miss;
-            }
-        };
+        let Some(hit) = found.map(Hit) else { return Lookup::Miss };
         match hit.stored() {
             Some(stored) if stored.is_fresh(now_ms) => Lookup::Hit(hit),
             Some(_) => Lookup::Expired,
             None => Lookup::Miss,
         }
+    }
+
+    /// Brings an entry from disk into memory.
+    async fn load(&self, key: &Key) -> Option<MemoryEntry> {
+        let disk = self.cache.storage();
+        if self.memory_alone() || !disk.may_contains(key) {
+            return None;
+        }
+        let stripe = self.stripes.of(key.first_byte())?;
+        let _turn = stripe.loading.lock().await;
+        if let Some(entry) = self.cache.memory().get(key) {
+            return Some(entry);
+        }
+        let writes = stripe.writes();
+        let memory = self.cache.memory();
+        let loaded = match disk.load(key).await {
+            Ok(Load::Entry { key, value, .. }) => stripe.unless_written(writes, || memory.insert(key, value)),
+            Ok(Load::Piece { piece, .. }) => stripe.unless_written(writes, || memory.insert_piece(piece)),
+            Ok(Load::Miss | Load::Throttled) => return None,
+            Err(error) => {
+                // A read that failed, or an entry that cannot be read: forget where it lay and go on without it.
+                self.stats.disk_errors.increment();
+                tracing::warn!(%error, "an entry could not be read from disk; treated as a miss");
+                stripe.unless_written(writes, || disk.delete(key));
+                return None;
+            }
+        };
+        // Written to meanwhile: what memory has now is newer than what was loaded.
+        loaded.or_else(|| memory.get(key))
     }
 
     pub(crate) async fn insert(&self, key: Key, stored: Stored) {
@@ -171,20 +195,31 @@ impl Store {
     }
 
     async fn write(&self, key: Key, entry: Entry) {
-        if !self.memory_alone() {
-            // Whatever becomes of the write, the previous version is gone from now on.
-            self.cache.storage().delete(&key);
-            let size = on_disk(&entry);
-            if tokio::time::timeout(DISK_PATIENCE, self.room_for(size)).await.is_err() {
-                tracing::warn!(bytes = size, "the disk is too slow; an entry is kept in memory alone");
-            } else if !self.memory_alone() {
-                self.cache.insert(key, entry);
-                return;
+        let to_disk = !self.memory_alone() && self.wait_for_room(on_disk(&entry)).await;
+        let Some(stripe) = self.stripes.of(key.first_byte()) else {
+            return;
+        };
+        stripe.write(|| {
+            if !self.memory_alone() {
+                // Whatever becomes of this write, the previous version is gone from now on.
+                self.cache.storage().delete(&key);
             }
+            if to_disk {
+                self.cache.insert(key, entry);
+            } else {
+                self.stats.memory_only.increment();
+                self.cache.memory().insert(key, entry);
+            }
+        });
+    }
+
+    /// Whether the disk writer takes `size` more bytes within a short time.
+    async fn wait_for_room(&self, size: usize) -> bool {
+        if tokio::time::timeout(DISK_PATIENCE, self.room_for(size)).await.is_err() {
+            tracing::warn!(bytes = size, "the disk is too slow; an entry is kept in memory alone");
+            return false;
         }
-        self.stats.memory_only.increment();
-        let properties = HybridCacheProperties::default().with_location(Location::InMem);
-        self.cache.insert_with_properties(key, entry, properties);
+        !self.memory_alone()
     }
 
     /// Waits until the disk writer has room for `size` more bytes.

@@ -1,8 +1,10 @@
 //! Many at once, much at once, and no room left.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{FRESH, MIB, Service, TestClock, noise};
+use crate::support::{Client, FRESH, MIB, Service, TestClock, noise};
 
 fn url(n: usize) -> String {
     format!("https://kado.invalid/{n}")
@@ -16,7 +18,7 @@ async fn concurrent_readers_and_writers_always_see_whole_versions() {
         .map(|task| {
             let socket = service.socket.clone();
             tokio::spawn(async move {
-                let mut client = crate::support::Client::connect(&socket).await;
+                let mut client = Client::connect(&socket).await;
                 let mut hits = 0;
                 for round in 0..40_usize {
                     let n = (task + round) % 8;
@@ -41,6 +43,66 @@ async fn concurrent_readers_and_writers_always_see_whole_versions() {
         hits += task.await.unwrap();
     }
     assert!(hits > 300, "{hits}");
+    service.stop().await;
+}
+
+/// A load from disk that began before a write must not put the old version back after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn after_a_write_or_a_deletion_no_older_version_is_ever_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    // Hardly any memory: most lookups load from disk.
+    let service = Service::start_with(dir.path(), TestClock::new(), |c| c.memory_bytes = 128 * 1024).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..4_usize)
+        .map(|reader| {
+            let (socket, stop) = (service.socket.clone(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut client = Client::connect(&socket).await;
+                let mut n = reader;
+                while !stop.load(Ordering::Relaxed) {
+                    n += 1;
+                    client.find(&url(n % 4)).await;
+                    client.find(&url(100 + n % 8)).await;
+                }
+            })
+        })
+        .collect();
+    let mut filler = service.client().await;
+    for n in 0..8 {
+        filler.put(&url(100 + n), &[FRESH], &noise(30_000, n as u64)).await;
+    }
+    let writers: Vec<_> = (0..4_usize)
+        .map(|key| {
+            let socket = service.socket.clone();
+            tokio::spawn(async move {
+                let mut client = Client::connect(&socket).await;
+                for round in 0..500_u32 {
+                    let body = [&round.to_le_bytes()[..], &[0; 30_000]].concat();
+                    assert_eq!(client.put(&url(key), &[FRESH], &body).await, 204);
+                    for _ in 0..3 {
+                        let found = client.find(&url(key)).await;
+                        assert!(
+                            found.is_miss() || found.body[..4] == round.to_le_bytes(),
+                            "round {round}"
+                        );
+                    }
+                    if round % 5 == 4 {
+                        client.purge(&url(key)).await;
+                        for _ in 0..3 {
+                            assert!(client.find(&url(key)).await.is_miss(), "deleted in round {round}");
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.await.unwrap();
+    }
     service.stop().await;
 }
 
@@ -98,7 +160,7 @@ async fn a_burst_of_large_bodies_is_taken_in_turn_and_none_is_lost_on_disk() {
         .map(|n| {
             let socket = service.socket.clone();
             tokio::spawn(async move {
-                let mut client = crate::support::Client::connect(&socket).await;
+                let mut client = Client::connect(&socket).await;
                 client.put(&url(n), &[FRESH], &noise(MIB - 300, n as u64)).await
             })
         })
