@@ -57,6 +57,8 @@ fn jpeg_is_decoded_as_small_as_the_shrink_allows() {
         let plan = plan(&jpeg(3200, 2400), &resolved(&format!("w={width}")), &Limits::HEAVY).unwrap();
         assert_eq!(plan.decode_scale, scale, "{width}");
     }
+    // 299.875 rows are rounded to 300, which is no reason to decode four times as many pixels.
+    assert_eq!(planned(&jpeg(3200, 2399), "w=400").decode_scale, 8);
     // What counts is the shrink of what is kept: here the height is scaled by 8, the rest is cut.
     assert_eq!(planned(&jpeg(6400, 800), "w=100,h=100,fit=cover").decode_scale, 8);
     assert_eq!(planned(&jpeg(800, 800), "w=100,h=400,fit=squeeze").decode_scale, 2);

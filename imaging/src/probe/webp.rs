@@ -8,6 +8,11 @@ use crate::Format;
 const MAX_CHUNKS: usize = 16_384;
 
 pub(super) fn read(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
+    // Decoders of arithmetic codes read on past the end without noticing. Only the last padding byte may be missing.
+    let end = 8 + u64::from(peek.le32(4)?);
+    if !peek.is_partial() && end > peek.len() + 1 {
+        return Err(peek.corrupt(peek.len(), "the file is shorter than its RIFF header says"));
+    }
     match &peek.array::<4>(12)? {
         b"VP8 " => lossy(peek, 20),
         b"VP8L" => lossless(peek, 20),
