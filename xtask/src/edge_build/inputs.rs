@@ -8,15 +8,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::Profile;
 use crate::workspace::Workspace;
-use crate::{invoke, random};
+use crate::{invoke, random, tools};
 
 /// Files and folders of the clone that the bundle depends on.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 8] = [
     "edge",
     "imaging",
     "shared",
     "xtask/src/edge_build",
-    "xtask/src/tools",
     "Cargo.toml",
     "Cargo.lock",
     "package-lock.json",
@@ -29,7 +28,7 @@ const SKIPPED: [&str; 4] = ["build", "target", "node_modules", ".git"];
 pub(super) fn digest(workspace: &Workspace, profile: Profile) -> Result<String> {
     let compiler = invoke::read(invoke::command("rustc").current_dir(&workspace.root).arg("-vV"))?;
     let mut hash = Sha256::new();
-    hash.update(format!("{profile}\0{compiler}\0"));
+    hash.update(format!("{profile}\0{compiler}\0{}\0", tools::WORKER_BUILD));
     for source in SOURCES {
         add(&mut hash, &workspace.root, Path::new(source))?;
     }

@@ -80,8 +80,9 @@ impl Cluster {
             postmaster::clear(folder)?;
             fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
         }
-        if real.is_ok() {
+        if let Ok(elsewhere) = &real {
             fs::remove_file(data).with_context(|| format!("removing {}", data.display()))?;
+            let _not_empty = elsewhere.parent().map(fs::remove_dir);
         }
         Ok(())
     }

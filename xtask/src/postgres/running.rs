@@ -156,6 +156,26 @@ mod tests {
     }
 
     #[test]
+    fn a_clone_in_a_private_home_works_and_leaves_nothing_elsewhere() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = TemporaryFolder::new("home").unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let (data, log) = (folder.path().join("clone/pg"), folder.path().join("postgres.log"));
+        let port = ports::free().unwrap();
+        let cluster = Cluster::prepare(&binaries(), &data, port, "secret", Durability::Throwaway).unwrap();
+        let supervisor = Supervisor::new(|_| {}).unwrap();
+        start(&supervisor, &cluster, &log, &Interrupt::default()).unwrap();
+        assert!(answers(port));
+        drop(supervisor);
+        let elsewhere = std::fs::read_link(&data).ok();
+        Cluster::remove(&data).unwrap();
+        assert!(data.symlink_metadata().is_err());
+        if let Some(elsewhere) = elsewhere {
+            assert!(!elsewhere.parent().unwrap().exists());
+        }
+    }
+
+    #[test]
     fn a_folder_that_is_no_cluster_is_not_touched() {
         let folder = TemporaryFolder::new("pg").unwrap();
         let data = folder.path().join("pg");

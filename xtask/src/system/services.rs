@@ -93,7 +93,9 @@ impl Plan {
             .arg("--dir")
             .arg(self.data.join("cache"))
             .args(["--memory-bytes", &CACHE_MEMORY.to_string()])
-            .args(["--disk-bytes", &CACHE_DISK.to_string()]);
+            .args(["--disk-bytes", &CACHE_DISK.to_string()])
+            // A developer's disk is not a server's: take room only for what is stored.
+            .arg("--sparse-disk");
         cache
     }
 

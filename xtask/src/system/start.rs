@@ -214,13 +214,22 @@ fn migrate_and_seed(options: &Options, plan: &Plan, owner_url: &str) -> Result<(
     };
     invoke::read(&mut kado(&["migrate", "up"])).context("migrating the database")?;
     let mut seed = kado(&["seed", "--admin-email", &options.admin_email]);
-    for host in ["localhost".to_owned(), "127.0.0.1".to_owned(), options.bind.to_string()] {
+    for host in hosts(options.bind) {
         seed.args(["--host", &host]);
     }
     // The sample is uploaded as this admin, so the password is one that need not be changed first.
     seed.env("KADO_ADMIN_PASSWORD", &plan.secrets.admin_password);
     invoke::read(&mut seed).context("seeding the database")?;
     Ok(())
+}
+
+/// The names under which a client on this machine, or one that reaches the bound address, asks for the default tenant.
+fn hosts(bind: IpAddr) -> Vec<String> {
+    let mut hosts = vec!["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string()];
+    if !bind.is_unspecified() && !hosts.contains(&bind.to_string()) {
+        hosts.push(bind.to_string());
+    }
+    hosts
 }
 
 #[cfg(test)]
@@ -268,6 +277,13 @@ mod tests {
         fs::create_dir(cluster_folder(&options)).unwrap();
         options.admin_password = Some("too late".to_owned());
         assert_eq!(open_secrets(&options).unwrap().0.admin_password, "chosen");
+    }
+
+    #[test]
+    fn the_default_tenant_answers_to_the_bound_address() {
+        assert_eq!(hosts("127.0.0.1".parse().unwrap()), ["localhost", "127.0.0.1"]);
+        assert_eq!(hosts("0.0.0.0".parse().unwrap()), ["localhost", "127.0.0.1"]);
+        assert_eq!(hosts("192.0.2.7".parse().unwrap())[2], "192.0.2.7");
     }
 
     #[test]

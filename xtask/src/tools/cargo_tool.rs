@@ -1,11 +1,12 @@
 //! A program that comes from crates.io by `cargo install`, at a chosen version, into the tools folder.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::tools_dir;
 use super::version::{self, Version};
+use super::{source_copy, tools_dir};
 use crate::workspace::{Workspace, cargo};
 use crate::{invoke, progress};
 
@@ -17,6 +18,7 @@ pub struct CargoTool {
     version: String,
     oldest: Option<String>,
     lock_file_first: bool,
+    without_feature: Option<&'static str>,
 }
 
 impl CargoTool {
@@ -28,6 +30,7 @@ impl CargoTool {
             version: version.to_owned(),
             oldest: None,
             lock_file_first: false,
+            without_feature: None,
         }
     }
 
@@ -43,6 +46,14 @@ impl CargoTool {
     pub(super) fn lock_file_first(self) -> Self {
         Self {
             lock_file_first: true,
+            ..self
+        }
+    }
+
+    /// Installs a copy of the crate whose manifest does not ask its dependencies for a feature.
+    pub(super) fn without_feature(self, feature: &'static str) -> Self {
+        Self {
+            without_feature: Some(feature),
             ..self
         }
     }
@@ -82,46 +93,43 @@ impl CargoTool {
     }
 
     fn install(&self, workspace: &Workspace, tools: &Path) -> Result<()> {
-        let first = self.lock_file_first;
-        if let Err(error) = self.cargo_install(workspace, tools, first) {
-            let how = if first {
-                "without its lock file"
-            } else {
-                "with its lock file"
-            };
-            progress::detail(format_args!("{error:#}; trying again {how}"));
-            self.cargo_install(workspace, tools, !first)
+        if let Some(feature) = self.without_feature {
+            let source = source_copy::without_feature(workspace, self.package, &self.version, feature)?;
+            return cargo_install(workspace, tools, &[OsStr::new("--path"), source.as_os_str()]);
+        }
+        let version = format!("={}", self.version);
+        let from_registry = [self.package, "--version", &version].map(OsStr::new);
+        let locked = [self.package, "--version", &version, "--locked"].map(OsStr::new);
+        let (first, second) = match self.lock_file_first {
+            true => (&locked[..], &from_registry[..]),
+            false => (&from_registry[..], &locked[..]),
+        };
+        if let Err(error) = cargo_install(workspace, tools, first) {
+            progress::detail(format_args!("{error:#}; trying again"));
+            cargo_install(workspace, tools, second)
                 .with_context(|| format!("installing {} {}", self.package, self.version))?;
         }
         Ok(())
     }
+}
 
-    fn cargo_install(&self, workspace: &Workspace, tools: &Path, locked: bool) -> Result<()> {
-        let mut install = invoke::command(cargo());
-        install
-            .current_dir(&workspace.root)
-            .args([
-                "install",
-                self.package,
-                "--force",
-                "--version",
-                &format!("={}", self.version),
-                "--root",
-            ])
-            .arg(tools)
-            // One folder for all tools, so that what they share is compiled once.
-            .env("CARGO_TARGET_DIR", workspace.target.join("tools-build"))
-            // A tool that runs for a second is not worth minutes of link-time optimisation.
-            .env("CARGO_PROFILE_RELEASE_LTO", "off")
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "2")
-            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-            .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
-            .env_remove("RUSTFLAGS");
-        if locked {
-            install.arg("--locked");
-        }
-        invoke::run(&mut install)
-    }
+fn cargo_install(workspace: &Workspace, tools: &Path, what: &[&OsStr]) -> Result<()> {
+    let mut install = invoke::command(cargo());
+    install
+        .current_dir(&workspace.root)
+        .arg("install")
+        .args(what)
+        .args(["--force", "--root"])
+        .arg(tools)
+        // One folder for all tools, so that what they share is compiled once.
+        .env("CARGO_TARGET_DIR", workspace.target.join("tools-build"))
+        // A tool that runs for a second is not worth minutes of link-time optimisation.
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "2")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+        .env_remove("RUSTFLAGS");
+    invoke::run(&mut install)
 }
 
 fn version_of(program: &Path) -> Option<Version> {

@@ -4,6 +4,7 @@ mod bare_machine;
 mod cargo_tool;
 mod node;
 mod npm;
+mod source_copy;
 mod symlinks;
 mod version;
 
@@ -19,7 +20,7 @@ pub use npm::{NodeModules, ensure as ensure_npm_packages};
 use crate::workspace::Workspace;
 
 /// worker-build is pinned: its output's shape and its override variables changed between minor versions.
-const WORKER_BUILD: &str = "0.8.7";
+pub(crate) const WORKER_BUILD: &str = "0.8.7";
 /// cargo-deny is pinned so that a new lint of its own never fails a build that nobody changed.
 const CARGO_DENY: &str = "0.20.2";
 /// What is installed where the machine has no cargo-nextest at all.
@@ -42,9 +43,12 @@ pub fn wasm_bindgen(workspace: &Workspace) -> Result<CargoTool> {
 }
 
 /// The program that turns the `edge` crate into a Worker's modules.
+///
+/// It asks for its downloads' TLS by `native-tls`, and so for OpenSSL's headers, which a machine need not have. We give
+/// it everything that it would fetch.
 #[must_use]
 pub fn worker_build() -> CargoTool {
-    CargoTool::exactly("worker-build", "worker-build", WORKER_BUILD)
+    CargoTool::exactly("worker-build", "worker-build", WORKER_BUILD).without_feature("native-tls")
 }
 
 /// The program that checks licences, bans and sources of dependencies.
