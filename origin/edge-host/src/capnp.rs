@@ -104,6 +104,7 @@ fn literal(value: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn marks_become_literals_and_nothing_else_changes() {
@@ -139,6 +140,62 @@ mod tests {
                 }
             }
             prop_assert!(!escaped);
+        }
+    }
+
+    /// Names of the bindings of a worker in the template.
+    fn bindings(worker: &str) -> BTreeSet<String> {
+        let (_, text) = TEMPLATE.split_once(&format!("const {worker} ")).unwrap();
+        let (_, text) = text.split_once("bindings = [").unwrap();
+        let (list, _) = text.split_once("\n  ],").unwrap();
+        let names = list
+            .lines()
+            .filter_map(|l| l.split_once("(name = \"")?.1.split_once('"'));
+        names.map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Names of the bindings of an environment in wrangler.toml, as the template has them: what is reached by an address
+    /// there is a service here.
+    fn deployed(environment: &toml::Table) -> BTreeSet<String> {
+        let list = |table: &toml::Table, key: &str, name: &str| -> Vec<String> {
+            let entries = table.get(key).and_then(|v| v.as_array()).cloned().unwrap_or_default();
+            entries.iter().map(|e| e[name].as_str().unwrap().to_owned()).collect()
+        };
+        let vars = environment["vars"].as_table().unwrap();
+        let objects = environment
+            .get("durable_objects")
+            .and_then(|v| v.as_table())
+            .cloned()
+            .unwrap_or_default();
+        vars.keys()
+            .map(|name| name.strip_suffix("_URL").unwrap_or(name).to_owned())
+            .chain(list(environment, "services", "binding"))
+            .chain(list(&objects, "bindings", "name"))
+            // A secret is set beside the file.
+            .chain(["EDGE_SECRET".to_owned()])
+            .collect()
+    }
+
+    #[test]
+    fn the_template_gives_the_worker_what_wrangler_toml_gives_it() {
+        let text = include_str!("../../../wrangler.toml");
+        let wrangler: toml::Table = text.parse().unwrap();
+        assert_eq!(bindings("gatewayWorker"), deployed(&wrangler));
+        let mut transform = deployed(wrangler["env"]["transform"].as_table().unwrap());
+        // On Cloudflare plain fetch reaches public addresses only; here the egress does.
+        transform.insert("SOURCES".to_owned());
+        assert_eq!(bindings("transformWorker"), transform);
+
+        let date = wrangler["compatibility_date"].as_str().unwrap();
+        assert!(TEMPLATE.contains(&format!("const date :Text = \"{date}\";")));
+        let classes = wrangler["migrations"].as_array().unwrap();
+        let classes = classes.iter().flat_map(|m| m["new_sqlite_classes"].as_array().unwrap());
+        for class in classes {
+            let class = class.as_str().unwrap();
+            assert!(
+                TEMPLATE.contains(&format!("(className = \"{class}\", uniqueKey = \"kado-")),
+                "{class}"
+            );
         }
     }
 }

@@ -116,6 +116,9 @@ impl Host {
                 address: address.to_string(),
                 source,
             })?;
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!(event = "metrics-listening", service = "edge", %address, "metrics are served");
+            }
             let sources = metrics::Sources {
                 dispatcher,
                 egress: egress.counts(),

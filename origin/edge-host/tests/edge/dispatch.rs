@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Edge, Job, Reply, connected, signal, workerd};
+use crate::support::{Edge, IDLE, Job, Metrics, Reply, WAITING, connections, signal, workerd};
 
 /// Starts a job on a connection of its own and leaves it running.
 fn spawn(edge: &Arc<Edge>, job: Job) -> tokio::task::JoinHandle<(Reply, Instant)> {
@@ -11,55 +11,11 @@ fn spawn(edge: &Arc<Edge>, job: Job) -> tokio::task::JoinHandle<(Reply, Instant)
     tokio::spawn(async move { (edge.job(&job).await, Instant::now()) })
 }
 
-/// Numbers of `--metrics-listen`.
-struct Metrics(std::net::SocketAddr);
-
-impl Metrics {
-    fn flags() -> (Self, Vec<String>) {
-        // A port that was free a moment ago.
-        let address = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        (Self(address), vec!["--metrics-listen".to_owned(), address.to_string()])
-    }
-
-    async fn get(&self, sample: &str) -> u64 {
-        let stream = tokio::net::TcpStream::connect(self.0).await.unwrap();
-        let reply = Client::over(stream)
-            .await
-            .send("GET", "/metrics", &[], vec![])
-            .await
-            .unwrap();
-        let line = reply
-            .text()
-            .lines()
-            .find(|l| l.starts_with(&format!("{sample} ")))
-            .unwrap()
-            .to_owned();
-        line.rsplit(' ').next().unwrap().parse().unwrap()
-    }
-
-    async fn until(&self, sample: &str, value: u64) {
-        let start = Instant::now();
-        while self.get(sample).await != value {
-            assert!(
-                start.elapsed() < crate::support::LIMIT,
-                "{sample} never came to {value}"
-            );
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-}
-
-const WAITING: &str = "kado_edge_transform_waiting";
-const IDLE: &str = "kado_edge_transform_idle";
-
 async fn start(dir: &tempfile::TempDir, more: &[&str]) -> Option<(Arc<Edge>, Metrics)> {
     let workerd = workerd()?;
-    let (metrics, flags) = Metrics::flags();
-    let all: Vec<&str> = more.iter().copied().chain(flags.iter().map(String::as_str)).collect();
+    let all: Vec<&str> = Metrics::FLAGS.iter().chain(more).copied().collect();
     let edge = Edge::start(dir.path(), &workerd, &all).await;
+    let metrics = Metrics::of(&edge);
     Some((Arc::new(edge), metrics))
 }
 
@@ -209,19 +165,21 @@ async fn a_job_whose_process_dies_is_done_by_another_and_after_a_second_death_it
     assert_eq!(edge.job(&Job::new("sleep=1")).await.text(), "slept");
 }
 
-/// Kills the process that has a connection: its job's.
+/// Kills the process that works on a job.
 async fn kill_the_busy_one(edge: &Arc<Edge>) {
     let start = Instant::now();
     loop {
         for pid in edge.transforms() {
-            if connected(pid) {
+            // A health check's connection is gone at the second look; a job's is not.
+            let before = connections(pid);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if connections(pid).iter().any(|inode| before.contains(inode)) {
                 signal(pid, "KILL");
                 edge.until("it has ended", || !crate::support::runs(pid)).await;
                 return;
             }
         }
         assert!(start.elapsed() < crate::support::LIMIT, "no process is busy");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Client, Edge, Job, command, connected, runs, signal, workerd};
+use crate::support::{Client, Edge, IDLE, Job, Metrics, command, runs, signal, workerd};
 
 #[tokio::test]
 async fn both_roles_have_their_bindings_and_nothing_else() {
@@ -140,7 +140,8 @@ async fn nothing_outlives_an_edge_that_is_killed() {
 async fn sigterm_lets_requests_under_way_end() {
     let Some(workerd) = workerd() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let mut edge = Edge::start(dir.path(), &workerd, &[]).await;
+    let mut edge = Edge::start(dir.path(), &workerd, &Metrics::FLAGS).await;
+    let metrics = Metrics::of(&edge);
     let all: Vec<u32> = edge.transforms().into_iter().chain([edge.gateway()]).collect();
     let address = edge.address;
     let slow = tokio::spawn(async move {
@@ -152,7 +153,7 @@ async fn sigterm_lets_requests_under_way_end() {
             .await
             .unwrap()
     });
-    edge.until("the job runs", || connected(all[0])).await;
+    metrics.until(IDLE, 0).await;
     let status = edge.end().await;
     assert!(status.success(), "{status}");
     assert_eq!(slow.await.unwrap().text(), "slept");
@@ -171,7 +172,12 @@ async fn bad_configuration_is_said_in_words() {
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    let no_secret = refusal(&|c| drop(c.env_remove("EDGE_SECRET")), &[]);
+    let no_secret = refusal(
+        &|c| {
+            c.env_remove("EDGE_SECRET");
+        },
+        &[],
+    );
     assert!(no_secret.contains("EDGE_SECRET"), "{no_secret}");
     let no_worker = refusal(&|_| {}, &["--worker-dir", "/nowhere"]);
     assert!(no_worker.contains("cargo xtask build-edge"), "{no_worker}");

@@ -42,7 +42,6 @@ pub(crate) struct Edge {
     log: Arc<Mutex<Vec<String>>>,
     pub(crate) address: SocketAddr,
     pub(crate) sockets: PathBuf,
-    pub(crate) dir: PathBuf,
 }
 
 /// The command that starts an edge in this directory.
@@ -110,19 +109,13 @@ impl Edge {
             log,
             address: placeholder,
             sockets: dir.join("s"),
-            dir: dir.to_path_buf(),
         };
         let event = edge.event("listening").await;
         edge.address = event["address"].as_str().unwrap().parse().unwrap();
-        let processes = edge.wanted_transforms(more);
+        let processes = wanted_transforms(more);
         edge.until("every transform process is up", || edge.transforms().len() == processes)
             .await;
         edge
-    }
-
-    fn wanted_transforms(&self, more: &[&str]) -> usize {
-        let at = more.iter().position(|a| *a == "--transform-processes");
-        at.map_or(1, |i| more[i + 1].parse().unwrap())
     }
 
     /// Waits for a log line of this event.
@@ -212,6 +205,11 @@ impl Edge {
     }
 }
 
+fn wanted_transforms(flags: &[&str]) -> usize {
+    let at = flags.iter().position(|a| *a == "--transform-processes");
+    at.map_or(1, |i| flags[i + 1].parse().unwrap())
+}
+
 impl Drop for Edge {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -225,11 +223,10 @@ pub(crate) fn runs(pid: u32) -> bool {
         .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with('Z')))
 }
 
-/// Whether a process holds an accepted connection of its Unix socket: one more socket with the listener's path.
-pub(crate) fn connected(pid: u32) -> bool {
-    let table = std::fs::read_to_string("/proc/net/unix").unwrap();
+/// Inodes of the connections that a transform process has accepted.
+pub(crate) fn connections(pid: u32) -> Vec<String> {
     let Ok(handles) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return false;
+        return Vec::new();
     };
     let own: Vec<String> = handles
         .filter_map(|h| std::fs::read_link(h.ok()?.path()).ok())
@@ -240,14 +237,14 @@ pub(crate) fn connected(pid: u32) -> bool {
                 .map(str::to_owned)
         })
         .collect();
-    let accepted = table.lines().filter(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let table = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let accepted = table.lines().filter_map(|line| {
         // Columns: number, references, protocol, flags, type, state (03 is connected), inode, path.
-        fields.get(5) == Some(&"03")
-            && fields.get(7).is_some_and(|path| path.contains("transform-"))
-            && fields.get(6).is_some_and(|inode| own.iter().any(|o| o == inode))
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let ours = fields.get(5) == Some(&"03") && fields.get(7)?.contains("transform-");
+        ours.then(|| (*fields.get(6).unwrap_or(&"")).to_owned())
     });
-    accepted.count() > 0
+    accepted.filter(|inode| own.contains(inode)).collect()
 }
 
 pub(crate) fn signal(pid: u32, name: &str) {
@@ -257,6 +254,50 @@ pub(crate) fn signal(pid: u32, name: &str) {
         .unwrap();
     assert!(status.success());
 }
+
+/// Numbers of `--metrics-listen`.
+pub(crate) struct Metrics(SocketAddr);
+
+impl Metrics {
+    pub(crate) const FLAGS: [&str; 2] = ["--metrics-listen", "127.0.0.1:0"];
+
+    pub(crate) fn of(edge: &Edge) -> Self {
+        Self(
+            edge.events("metrics-listening")[0]["address"]
+                .as_str()
+                .unwrap()
+                .parse()
+                .unwrap(),
+        )
+    }
+
+    pub(crate) async fn get(&self, sample: &str) -> u64 {
+        let stream = TcpStream::connect(self.0).await.unwrap();
+        let reply = Client::over(stream)
+            .await
+            .send("GET", "/metrics", &[], vec![])
+            .await
+            .unwrap();
+        let line = reply
+            .text()
+            .lines()
+            .find(|l| l.starts_with(&format!("{sample} ")))
+            .unwrap()
+            .to_owned();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    pub(crate) async fn until(&self, sample: &str, value: u64) {
+        let start = Instant::now();
+        while self.get(sample).await != value {
+            assert!(start.elapsed() < LIMIT, "{sample} never came to {value}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+pub(crate) const WAITING: &str = "kado_edge_transform_waiting";
+pub(crate) const IDLE: &str = "kado_edge_transform_idle";
 
 #[derive(Debug)]
 pub(crate) struct Reply {

@@ -50,7 +50,7 @@ async function work(command, argument, request, env) {
       if (flags.includes('private')) headers['kado-allow-private'] = '1';
       if (flags.includes('port')) headers['kado-allow-port'] = '1';
       return new Response(await tried(async () => {
-        const answer = await env.SOURCES.fetch('http://egress/v1/fetch', { headers });
+        const answer = await env.SOURCES.fetch('http://egress/v1/fetch', { headers, redirect: 'manual' });
         const error = answer.headers.get('kado-egress-error');
         const bytes = (await answer.arrayBuffer()).byteLength;
         return [answer.status, error ?? bytes, answer.headers.get('location') ?? ''].join(' ').trim();
