@@ -61,6 +61,30 @@ impl TestDatabase {
         &self.pools
     }
 
+    /// Ends every connection and refuses new ones, as a server does that goes away.
+    pub(crate) async fn close_to_connections(&self) {
+        self.on_server(format!("alter database {} with allow_connections false", self.name))
+            .await;
+        self.on_server(format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}'",
+            self.name
+        ))
+        .await;
+    }
+
+    /// The server is back.
+    pub(crate) async fn open_to_connections(&self) {
+        self.on_server(format!("alter database {} with allow_connections true", self.name))
+            .await;
+    }
+
+    async fn on_server(&self, sql: String) {
+        let mut connection = PgConnection::connect_with(&self.server)
+            .await
+            .expect("the server answers");
+        connection.execute(AssertSqlSafe(sql)).await.expect("the server obeys");
+    }
+
     /// A pool above row-level security, to look behind the curtain with.
     pub(crate) const fn superuser(&self) -> &PgPool {
         &self.superuser
@@ -151,7 +175,7 @@ async fn template(server: &PgConnectOptions, connection: &mut PgConnection) -> S
 fn as_role(server: &PgConnectOptions, database: &str, role: &'static str) -> PgPool {
     PgPoolOptions::new()
         .max_connections(5)
-        .acquire_timeout(Duration::from_secs(20))
+        .acquire_timeout(Duration::from_secs(10))
         .after_connect(move |connection, _| {
             Box::pin(async move {
                 connection.execute(AssertSqlSafe(format!("set role {role}"))).await?;

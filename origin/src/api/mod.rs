@@ -62,3 +62,76 @@ pub(crate) fn router(app: App) -> Router {
         .layer(from_fn_with_state(App::clone(&app), observe))
         .with_state(app)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{TestApp, unsigned};
+    use axum::body::Body;
+
+    #[tokio::test]
+    async fn what_no_route_knows_is_a_problem() {
+        let Some(app) = TestApp::start().await else { return };
+        let answer = app.get("/api/nowhere").await;
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (404, Some("application/problem+json"))
+        );
+        let body = answer.json();
+        assert_eq!((&body["code"], &body["status"]), (&"not-found".into(), &404.into()));
+        assert_eq!(body["requestId"].as_str(), answer.header("x-request-id"));
+    }
+
+    #[tokio::test]
+    async fn a_method_that_a_route_does_not_know_is_told_which_it_does() {
+        let Some(app) = TestApp::start().await else { return };
+        for (method, target, allow) in [
+            ("GET", "/api/auth/login", "POST"),
+            ("DELETE", "/api/images", "GET,HEAD,POST"),
+            ("PUT", "/api/admin/settings", "GET,HEAD,PATCH"),
+        ] {
+            let answer = app.send(app.signed(method, target).body(Body::empty()).unwrap()).await;
+            assert_eq!(
+                (answer.status, answer.header("allow")),
+                (405, Some(allow)),
+                "{method} {target}"
+            );
+            assert_eq!(answer.json()["code"], "method-not-allowed");
+        }
+        let health = app.send(unsigned("POST", "/api/health")).await;
+        assert_eq!((health.status, health.header("allow")), (405, Some("GET,HEAD")));
+    }
+
+    #[tokio::test]
+    async fn a_database_that_goes_and_comes_back_is_503_and_then_fine() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.admin_token().await;
+        app.database().close_to_connections().await;
+        app.clock.advance(time::Duration::seconds(10));
+        for target in ["/api/auth/me", "/api/images", "/api/admin/settings"] {
+            let answer = app.get_as(&token, target).await;
+            assert_eq!(
+                (answer.status, answer.header("retry-after")),
+                (503, Some("2")),
+                "{target}: {}",
+                answer.text()
+            );
+            assert_eq!(answer.json()["code"], "unavailable");
+        }
+        assert_eq!(app.send(unsigned("GET", "/api/health")).await.status, 503);
+        app.database().open_to_connections().await;
+        assert_eq!(app.get_as(&token, "/api/auth/me").await.status, 200);
+        assert_eq!(app.send(unsigned("GET", "/api/health")).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn a_read_only_database_is_503_for_changes_alone() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.admin_token().await;
+        app.execute("do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$").await;
+        app.database().close_to_connections().await;
+        app.database().open_to_connections().await;
+        assert_eq!(app.get_as(&token, "/api/auth/me").await.status, 200);
+        let answer = app.post_as(&token, "/api/auth/logout", &serde_json::json!({})).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("2")));
+    }
+}

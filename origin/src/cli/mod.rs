@@ -3,6 +3,7 @@
 mod configuration;
 mod connect;
 mod doctor;
+mod keys;
 mod migrate;
 mod seed;
 mod serve;
@@ -42,6 +43,8 @@ enum Command {
     Tenants(tenants::Args),
     /// Read and change settings.
     Settings(settings::Args),
+    /// Show the signing keys, or seal them anew.
+    Keys(keys::Args),
     /// Check configuration, database, schema, roles, secrets and blob store; one line each.
     Doctor(Box<doctor::Args>),
     /// Run the cache service behind workerd's Cache API.
@@ -126,6 +129,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Seed(args) => seed::run(args).await,
         Command::Tenants(args) => tenants::run(args).await,
         Command::Settings(args) => settings::run(args).await,
+        Command::Keys(args) => keys::run(args).await,
         Command::Doctor(args) => doctor::run(*args).await,
         Command::Cache(args) => match kado_cache::run(args).await {
             Ok(()) => Ok(ExitCode::SUCCESS),

@@ -42,9 +42,9 @@ impl From<sqlx::Error> for DatabaseError {
 fn is_passing(sqlstate: &str) -> bool {
     // Connection exceptions, insufficient resources, operator intervention (shutdown, cancelled by a timeout).
     ["08", "53", "57"].iter().any(|class| sqlstate.starts_with(class))
-        // Read-only transaction, serialization failure, deadlock, lock not available; and the passwords and databases
-        // that are missing while a server is being set up or restored.
-        || ["25006", "40001", "40P01", "55P03", "28P01", "28000", "3D000"].contains(&sqlstate)
+        // Read-only transaction, serialization failure, deadlock, lock not available, database closed to connections; and
+        // the passwords and databases that are missing while a server is being set up or restored.
+        || ["25006", "40001", "40P01", "55P03", "55000", "28P01", "28000", "3D000"].contains(&sqlstate)
 }
 
 #[cfg(test)]

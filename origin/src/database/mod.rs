@@ -19,6 +19,8 @@ use std::{str::FromStr, time::Duration};
 
 /// How long a request waits for a connection before it is answered 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections for snapshots and sweeps.
+const SYSTEM_CONNECTIONS: u32 = 5;
 /// Longest statement of a request, in milliseconds, enforced by the server.
 const STATEMENT_TIMEOUT_MS: &str = "5000";
 /// Longest pause within a transaction, in milliseconds, enforced by the server: a replica that hangs holds no lock.
@@ -50,7 +52,11 @@ impl Database {
         };
         Ok(Self {
             app: pool(connections).connect_lazy_with(options(app, "DATABASE_URL", "kado serve")?),
-            system: pool(2).connect_lazy_with(options(system, "SYSTEM_DATABASE_URL", "kado serve (system)")?),
+            system: pool(SYSTEM_CONNECTIONS).connect_lazy_with(options(
+                system,
+                "SYSTEM_DATABASE_URL",
+                "kado serve (system)",
+            )?),
         })
     }
 

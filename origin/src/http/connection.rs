@@ -75,3 +75,88 @@ pub(crate) struct BindError {
     address: SocketAddr,
     source: std::io::Error,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{bind, serve};
+    use axum::{
+        Router,
+        body::Bytes,
+        http::StatusCode,
+        routing::{get, post},
+    };
+    use std::{net::SocketAddr, sync::Arc, time::Duration};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        sync::{Notify, watch},
+        task::JoinHandle,
+        time::timeout,
+    };
+
+    async fn start(router: Router) -> (SocketAddr, watch::Sender<bool>, JoinHandle<()>) {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        (address, stop, tokio::spawn(serve(listener, router, stopped)))
+    }
+
+    async fn answer(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        timeout(Duration::from_secs(10), stream.read_to_string(&mut text))
+            .await
+            .unwrap()
+            .unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_finished_and_nothing_new_begins() {
+        let (reached, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (arrive, wait) = (Arc::clone(&reached), Arc::clone(&go_on));
+        let slow = get(move || async move {
+            arrive.notify_one();
+            wait.notified().await;
+            "done"
+        });
+        let (address, stop, server) = start(Router::new().route("/", slow)).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let _idle = TcpStream::connect(address).await.unwrap();
+        reached.notified().await;
+        stop.send(true).unwrap();
+        timeout(Duration::from_secs(5), async {
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("new connections are refused");
+        assert!(!server.is_finished());
+        go_on.notify_one();
+        assert!(answer(stream).await.ends_with("done"));
+        timeout(Duration::from_secs(20), server).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_refused_while_it_sends_reads_its_answer() {
+        let app = crate::api::testing::TestApp::without_database();
+        let refuse = post(|_: axum::extract::Request| async { StatusCode::PAYLOAD_TOO_LARGE });
+        let router = Router::new()
+            .route("/", refuse)
+            .layer(axum::middleware::from_fn_with_state(
+                crate::service::App::clone(&app.service),
+                crate::http::context::observe,
+            ));
+        let (address, _stop, _server) = start(router).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let body = Bytes::from(vec![0; 8 << 20]);
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.expect("the whole body is taken");
+        assert!(answer(stream).await.starts_with("HTTP/1.1 413"));
+    }
+}

@@ -20,7 +20,10 @@ use std::{
 };
 use uuid::Uuid;
 
-use super::failure::{Failed, Failure};
+use super::{
+    failure::{Failed, Failure},
+    linger::Lingering,
+};
 use crate::service::App;
 use kado_shared::problem::Code;
 
@@ -46,6 +49,7 @@ pub(crate) struct Observation {
 pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = identifier(&app, &request);
+    request = request.map(|body| Body::new(Lingering::new(body)));
     let observation = Arc::new(Observation::default());
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(Arc::clone(&observation));
@@ -228,4 +232,80 @@ fn too_large(limit: u64, value: u64) -> Failure {
         format!("The request body may have at most {limit} bytes"),
     )
     .with_limit(limit, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        api::testing::{TestApp, unsigned},
+        service::App,
+        telemetry::testing::Captured,
+    };
+    use axum::{Router, middleware::from_fn_with_state, routing::get};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn a_request_has_one_line_and_it_tells_no_secret() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.admin_token().await;
+        let (captured, _guard) = Captured::start();
+        let request = app
+            .signed("DELETE", "/api/images/6f1c1b9e-7c0a-4d8e-9d51-0b8f5a1f2e3d")
+            .header("authorization", format!("Bearer {token}"))
+            .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let answer = app.send(request.body("".into()).unwrap()).await;
+        let lines: Vec<_> = captured
+            .lines()
+            .into_iter()
+            .filter(|line| line["event"] == "request")
+            .collect();
+        assert_eq!(lines.len(), 1);
+        let line = &lines[0];
+        assert_eq!(
+            (&line["route"], &line["method"]),
+            (&json!("/api/images/{id}"), &json!("DELETE"))
+        );
+        assert_eq!(
+            (&line["status"], &line["level"], &line["problem"]),
+            (&json!(404), &json!("info"), &json!("not-found"))
+        );
+        assert_eq!(line["bytes"], answer.body.len());
+        assert_eq!(line["tenant"], app.tenant.to_string());
+        assert!(line["user"].is_string() && line["ms"].is_u64());
+        assert_eq!(line["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(line["request_id"].as_str(), answer.header("x-request-id"));
+        assert!(!captured.lines().iter().any(|line| line.to_string().contains(&token)));
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_its_request_alone_and_is_logged() {
+        let app = TestApp::without_database();
+        let (captured, _guard) = Captured::start();
+        let router = || {
+            Router::new()
+                .route("/panics", get(|| async { panic!("a defect") as () }))
+                .route("/works", get(|| async { "fine" }))
+                .layer(from_fn_with_state(App::clone(&app.service), super::observe))
+        };
+        let answer = TestApp::read(router(), unsigned("GET", "/panics")).await;
+        assert_eq!((answer.status, &answer.json()["code"]), (500, &json!("internal")));
+        assert!(!answer.text().contains("a defect"));
+        let lines = captured.lines();
+        assert_eq!(
+            (&lines[0]["level"], &lines[0]["cause"]),
+            (&json!("error"), &json!("panicked: a defect"))
+        );
+        assert_eq!(TestApp::read(router(), unsigned("GET", "/works")).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn an_identifier_from_outside_is_taken_over_only_if_it_is_plain() {
+        let app = TestApp::without_database();
+        for (given, taken) in [("abc-12345", true), ("short", false), ("has space in it", false)] {
+            let mut request = unsigned("GET", "/api/health/liveness");
+            request.headers_mut().insert("x-request-id", given.parse().unwrap());
+            let answer = app.send(request).await;
+            assert_eq!(answer.header("x-request-id") == Some(given), taken, "{given}");
+        }
+    }
 }

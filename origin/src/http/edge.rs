@@ -17,7 +17,10 @@ use kado_shared::{
     tenant::TenantId,
 };
 use sha2::{Digest, Sha256};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use super::{
     context::{Observation, RequestId, read_limited},
@@ -87,6 +90,7 @@ pub(crate) async fn require_forward(
         let _ = observation.tenant.set(tenant.0);
     }
     let client_ip = text(request.headers(), headers::KADO_CLIENT_IP)
+        .filter(|text| text.parse::<IpAddr>().is_ok())
         .unwrap_or_default()
         .into();
     request.extensions_mut().insert(Caller { tenant, client_ip });
@@ -156,5 +160,113 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
         None
     } else {
         value.to_str().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::testing::{TestApp, unsigned};
+    use axum::{
+        body::Body,
+        http::{Request, request::Builder},
+    };
+    use kado_shared::{headers, signature::Purpose, tenant::TenantId};
+    use sha2::{Digest, Sha256};
+    use uuid::Uuid;
+
+    fn empty(builder: Builder) -> Request<Body> {
+        builder.body(Body::empty()).unwrap()
+    }
+
+    /// The same request once more: a body cannot be cloned, a head can.
+    fn again(request: &Request<Body>) -> Request<Body> {
+        let mut copy = unsigned(request.method().as_str(), &request.uri().to_string());
+        *copy.headers_mut() = request.headers().clone();
+        copy
+    }
+
+    #[tokio::test]
+    async fn without_the_edges_signature_nothing_is_told() {
+        let Some(app) = TestApp::start().await else { return };
+        for target in [
+            "/api/auth/me",
+            "/.well-known/jwks.json",
+            "/nowhere",
+            "/internal/edge-config?host=localhost",
+        ] {
+            let answer = app.send(unsigned("GET", target)).await;
+            assert_eq!(
+                (answer.status, answer.json()["code"].as_str()),
+                (401, Some("unauthorized")),
+                "{target}"
+            );
+        }
+        let router = crate::internal::router(crate::service::App::clone(&app.service));
+        let answer = TestApp::read(router, unsigned("GET", "/internal/edge-config?host=localhost")).await;
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (404, Some("not-found"))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_signature_counts_once_and_for_its_request_only() {
+        let Some(app) = TestApp::start().await else { return };
+        let request = empty(app.signed("GET", "/.well-known/jwks.json"));
+        assert_eq!(app.send(again(&request)).await.status, 200);
+        assert_eq!(app.send(again(&request)).await.status, 401, "replayed");
+
+        let mut other_path = empty(app.signed("GET", "/.well-known/jwks.json"));
+        *other_path.uri_mut() = "/api/auth/me".parse().unwrap();
+        assert_eq!(app.send(other_path).await.status, 401);
+        for (name, value) in [
+            (headers::KADO_CLIENT_IP, "198.51.100.1"),
+            (headers::X_REQUEST_ID, "another-request"),
+            (headers::KADO_TENANT, "00000000-0000-0000-0000-000000000008"),
+        ] {
+            let mut changed = empty(app.signed("GET", "/.well-known/jwks.json"));
+            changed.headers_mut().insert(name, value.parse().unwrap());
+            assert_eq!(app.send(changed).await.status, 401, "{name}");
+        }
+        let stale = empty(app.signed("GET", "/.well-known/jwks.json"));
+        app.clock.advance(time::Duration::seconds(31));
+        assert_eq!(app.send(stale).await.status, 401);
+    }
+
+    #[tokio::test]
+    async fn a_forwarded_request_never_opens_internal() {
+        let Some(app) = TestApp::start().await else { return };
+        let target = "/internal/edge-config?host=localhost";
+        let router = || crate::internal::router(crate::service::App::clone(&app.service));
+        let hash = Some(Sha256::digest(b"").into());
+        let forward = empty(app.signed_for(Some(app.tenant), Purpose::Forward, "GET", target, hash));
+        assert_eq!(TestApp::read(router(), forward).await.status, 404);
+        let internal = empty(app.signed_for(Some(app.tenant), Purpose::Internal, "GET", "/api/auth/me", hash));
+        assert_eq!(app.send(internal).await.status, 401);
+
+        let other_body = app.signed_for(Some(app.tenant), Purpose::Internal, "GET", target, hash);
+        assert_eq!(
+            TestApp::read(router(), other_body.body("x".into()).unwrap())
+                .await
+                .status,
+            404
+        );
+    }
+
+    #[tokio::test]
+    async fn an_unknown_or_suspended_tenant_is_421() {
+        let Some(app) = TestApp::start().await else { return };
+        for tenant in [Some(TenantId(Uuid::nil())), None] {
+            let request = empty(app.signed_for(tenant, Purpose::Forward, "GET", "/.well-known/jwks.json", None));
+            let answer = app.send(request).await;
+            assert_eq!(
+                (answer.status, answer.json()["code"].as_str()),
+                (421, Some("misdirected-request"))
+            );
+        }
+        assert_eq!(app.get("/.well-known/jwks.json").await.status, 200);
+        app.execute("update tenants set active = false").await;
+        app.clock.advance(time::Duration::seconds(2));
+        assert_eq!(app.get("/.well-known/jwks.json").await.status, 421);
     }
 }

@@ -9,3 +9,4 @@ pub(crate) mod edge;
 pub(crate) mod extract;
 pub(crate) mod failure;
 pub(crate) mod gate;
+pub(crate) mod linger;

@@ -128,24 +128,10 @@ impl Keyring {
 
     async fn load(&self) -> Result<Keys, KeyringError> {
         let now = self.clock.now();
-        let rows = sqlx::query!(
-            "select kid, public_key, sealed_private_key, state from signing_keys
-             where state in ('pending', 'active') or (state = 'retiring' and (retire_after is null or retire_after > $1))
-             order by created_at desc, kid",
-            now,
-        )
-        .fetch_all(&self.pool)
-        .await
-        .map_err(DatabaseError::from)?;
-        let mut published = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let public: [u8; 32] = row
-                .public_key
-                .as_slice()
-                .try_into()
-                .map_err(|_| KeyringError::Mismatch(row.kid.clone()))?;
-            published.push(Jwk::new(&row.kid, &public));
-        }
+        let mut connection = self.pool.acquire().await.map_err(DatabaseError::from)?;
+        let rows = rows(&mut connection, now).await?;
+        drop(connection);
+        let published = public_halves(&rows)?;
         let active = rows
             .iter()
             .find(|row| row.state == "active")
@@ -166,6 +152,43 @@ impl Keyring {
             loaded_at: now,
         })
     }
+}
+
+/// A key as it lies in the database.
+struct Row {
+    kid: String,
+    public_key: Vec<u8>,
+    sealed_private_key: String,
+    state: String,
+}
+
+async fn rows(connection: &mut PgConnection, now: OffsetDateTime) -> Result<Vec<Row>, DatabaseError> {
+    Ok(sqlx::query_as!(
+        Row,
+        "select kid, public_key, sealed_private_key, state from signing_keys
+         where state in ('pending', 'active') or (state = 'retiring' and (retire_after is null or retire_after > $1))
+         order by created_at desc, kid",
+        now,
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+fn public_halves(rows: &[Row]) -> Result<Vec<Jwk>, KeyringError> {
+    let publish = |row: &Row| {
+        let public: [u8; 32] = row
+            .public_key
+            .as_slice()
+            .try_into()
+            .map_err(|_| KeyringError::Mismatch(row.kid.clone()))?;
+        Ok(Jwk::new(&row.kid, &public))
+    };
+    rows.iter().map(publish).collect()
+}
+
+/// What is published, as one transaction sees it: a snapshot must not mix keys and revision of two moments.
+pub(crate) async fn published(connection: &mut PgConnection, now: OffsetDateTime) -> Result<Vec<Jwk>, KeyringError> {
+    public_halves(&rows(connection, now).await?)
 }
 
 fn open(sealer: &Sealer, kid: &str, sealed: &str) -> Result<SigningKey, KeyringError> {
@@ -217,6 +240,39 @@ pub(crate) async fn create_first(
     .await
     .map_err(DatabaseError::from)?;
     Ok((created.rows_affected() == 1).then_some(kid))
+}
+
+/// Seals every private key anew with the newest secret; answers how many.
+pub(crate) async fn reseal(
+    connection: &mut PgConnection,
+    sealer: &Sealer,
+    entropy: &dyn Entropy,
+) -> Result<usize, KeyringError> {
+    let keys = sqlx::query!("select kid, sealed_private_key from signing_keys for update")
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(DatabaseError::from)?;
+    for key in &keys {
+        let signing = open(sealer, &key.kid, &key.sealed_private_key)?;
+        let place = Place {
+            table: TABLE,
+            column: COLUMN,
+            tenant: None,
+            id: &key.kid,
+        };
+        let sealed = sealer
+            .seal(signing.as_bytes(), place, entropy)
+            .ok_or(KeyringError::NoSecret)?;
+        sqlx::query!(
+            "update signing_keys set sealed_private_key = $2 where kid = $1",
+            key.kid,
+            sealed
+        )
+        .execute(&mut *connection)
+        .await
+        .map_err(DatabaseError::from)?;
+    }
+    Ok(keys.len())
 }
 
 /// JWK thumbprint (RFC 7638, RFC 8037).
@@ -304,6 +360,25 @@ mod tests {
             .await
             .unwrap_err();
         assert!(matches!(error, KeyringError::Sealed { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn resealed_keys_need_the_old_secret_no_more() {
+        let Some(database) = TestDatabase::create().await else {
+            return;
+        };
+        create(&database).await.unwrap();
+        let new = "other-secret-other-secret-other-32";
+        let mut connection = database.pools().system().acquire().await.unwrap();
+        let both = sealer(&format!("{new},{SECRET}"));
+        assert_eq!(
+            super::reseal(&mut connection, &both, &CountingEntropy::default())
+                .await
+                .unwrap(),
+            1
+        );
+        assert!(keyring(&database, new).current().await.is_ok());
+        assert!(keyring(&database, SECRET).current().await.is_err());
     }
 
     #[tokio::test]

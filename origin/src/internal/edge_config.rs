@@ -20,7 +20,10 @@ use uuid::Uuid;
 use crate::{
     database::DatabaseError,
     http::{extract::query_pairs, failure::Failure},
-    identity::{keyring::KeyringError, session::TOKEN_LIFE},
+    identity::{
+        keyring::{self, KeyringError},
+        session::TOKEN_LIFE,
+    },
     service::App,
     settings,
 };
@@ -135,7 +138,7 @@ async fn load_site(connection: &mut PgConnection, host: &str) -> Result<Site, Co
 async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Result<EdgeConfig, ConfigError> {
     let layers = settings::load(connection, site.tenant).await?;
     let revoked = load_revoked(connection, site.tenant, app.clock.now()).await?;
-    let keys = app.keyring.current().await?.published.clone();
+    let keys = keyring::published(connection, app.clock.now()).await?;
     let count = |number: i64| u64::try_from(number).unwrap_or(0);
     Ok(EdgeConfig {
         schema: SCHEMA,

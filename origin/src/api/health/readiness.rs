@@ -110,7 +110,11 @@ async fn timed<T, E: std::error::Error + 'static>(
             tracing::warn!(event = "health", component = name, error = %chain(&error));
             ("not reachable".to_owned(), None)
         }
-        Err(_) => (format!("no answer within {} ms", limit.as_millis()), None),
+        Err(_) => {
+            let detail = format!("no answer within {} ms", limit.as_millis());
+            tracing::warn!(event = "health", component = name, error = detail);
+            (detail, None)
+        }
     };
     (
         Component {

@@ -10,7 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kado_imaging::{Format, ImageError, ImageInfo, Limits};
-use kado_shared::problem::{Code, FieldError};
+use kado_shared::{
+    problem::{Code, FieldError},
+    tenant::TenantId,
+};
 use serde_json::json;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -227,6 +230,7 @@ async fn store(app: &App, principal: &Principal, staged: Staged, info: &ImageInf
         value: staged.bytes(),
     })?;
     let image = new_view(app.entropy.uuid(), info, bytes, now);
+    announce_blob(app, tenant, &staged, now).await?;
     let mut transaction = app.database.begin(tenant).await?;
     lock_blob(transaction.connection(), tenant, hash).await?;
     sqlx::query!(
@@ -266,6 +270,25 @@ async fn store(app: &App, principal: &Principal, staged: Staged, info: &ImageInf
     }
     transaction.commit().await?;
     Ok(image)
+}
+
+/// Writes a row without references before the file gets its place: should the process die in between, the sweep finds the
+/// file by it.
+async fn announce_blob(app: &App, tenant: TenantId, staged: &Staged, now: OffsetDateTime) -> Result<(), UploadError> {
+    let bytes = i64::try_from(staged.bytes()).unwrap_or(i64::MAX);
+    let mut transaction = app.database.begin(tenant).await?;
+    sqlx::query!(
+        "insert into blobs (tenant_id, sha256, bytes, reference_count, created_at) values ($1, $2, $3, 0, $4)
+         on conflict (tenant_id, sha256) do nothing",
+        tenant.0,
+        &staged.hash().0[..],
+        bytes,
+        now,
+    )
+    .execute(transaction.connection())
+    .await
+    .map_err(DatabaseError::from)?;
+    Ok(transaction.commit().await?)
 }
 
 fn new_view(id: Uuid, info: &ImageInfo, bytes: i64, now: OffsetDateTime) -> ImageView {
