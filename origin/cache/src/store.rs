@@ -25,7 +25,7 @@ use foyer::{
     HybridCacheBuilder, HybridCacheEntry, HybridCachePolicy, Load, PsyncIoEngineConfig, RecoverMode, S3FifoConfig,
 };
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::entry::{Entry, Stored};
 use crate::key::Key;
@@ -195,7 +195,8 @@ impl Store {
     }
 
     async fn write(&self, key: Key, entry: Entry) {
-        let to_disk = !self.memory_alone() && self.wait_for_room(on_disk(&entry)).await;
+        // Held until the entry is handed over: room that was promised must not be counted as free in between.
+        let room = self.room_for(on_disk(&entry)).await;
         let Some(stripe) = self.stripes.of(key.first_byte()) else {
             return;
         };
@@ -204,7 +205,7 @@ impl Store {
                 // Whatever becomes of this write, the previous version is gone from now on.
                 self.cache.storage().delete(&key);
             }
-            if to_disk {
+            if room.is_some() {
                 self.cache.insert(key, entry);
             } else {
                 self.stats.memory_only.increment();
@@ -213,23 +214,27 @@ impl Store {
         });
     }
 
-    /// Whether the disk writer takes `size` more bytes within a short time.
-    async fn wait_for_room(&self, size: usize) -> bool {
-        if tokio::time::timeout(DISK_PATIENCE, self.room_for(size)).await.is_err() {
-            tracing::warn!(bytes = size, "the disk is too slow; an entry is kept in memory alone");
-            return false;
+    /// Waits until the disk writer takes `size` more bytes. `None` when it does not within a short time, or is given up.
+    async fn room_for(&self, size: usize) -> Option<MutexGuard<'_, usize>> {
+        if self.memory_alone() {
+            return None;
         }
-        !self.memory_alone()
-    }
-
-    /// Waits until the disk writer has room for `size` more bytes.
-    async fn room_for(&self, size: usize) {
-        let mut in_flight = self.in_flight.lock().await;
-        if *in_flight + size > self.write_buffer {
-            self.disk_idle().await;
-            *in_flight = 0;
+        let room = async {
+            let mut in_flight = self.in_flight.lock().await;
+            if *in_flight + size > self.write_buffer {
+                self.disk_idle().await;
+                *in_flight = 0;
+            }
+            *in_flight += size;
+            in_flight
+        };
+        match tokio::time::timeout(DISK_PATIENCE, room).await {
+            Ok(in_flight) => (!self.memory_alone()).then_some(in_flight),
+            Err(_) => {
+                tracing::warn!(bytes = size, "the disk is too slow; an entry is kept in memory alone");
+                None
+            }
         }
-        *in_flight += size;
     }
 
     /// Waits until everything handed to the disk writer is written. Gives the disk up when the writer is broken.

@@ -116,13 +116,13 @@ async fn a_job_past_its_deadline_is_killed_and_the_next_one_served() {
     let Some((edge, _)) = start(&dir, &[]).await else {
         return;
     };
-    let pid = edge.transforms()[0];
+    let pid = edge.transform().await;
     let asked = Instant::now();
     let reply = edge.job(&Job::new("spin=600000").within(700)).await;
     assert!(reply.is_busy(), "{reply:?}");
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     assert_eq!(edge.job(&Job::new("sleep=1")).await.text(), "slept");
-    assert_ne!(edge.transforms()[0], pid);
+    assert_ne!(edge.transform().await, pid);
 }
 
 #[tokio::test]
@@ -131,12 +131,12 @@ async fn a_job_that_waits_past_its_deadline_is_busy_and_nothing_is_killed() {
     let Some((edge, metrics)) = start(&dir, &[]).await else {
         return;
     };
-    let pid = edge.transforms()[0];
+    let pid = edge.transform().await;
     let running = spawn(&edge, Job::new("sleep=1500"));
     metrics.until(IDLE, 0).await;
     assert!(edge.job(&Job::new("sleep=1").within(200)).await.is_busy());
     assert_eq!(running.await.unwrap().0.text(), "slept");
-    assert_eq!(edge.transforms(), [pid]);
+    assert_eq!(edge.transform().await, pid);
 }
 
 #[tokio::test]
@@ -212,7 +212,7 @@ async fn a_client_that_leaves_its_running_job_frees_the_process_without_a_restar
     let Some((edge, metrics)) = start(&dir, &[]).await else {
         return;
     };
-    let pid = edge.transforms()[0];
+    let pid = edge.transform().await;
     let mut client = edge.dispatcher().await;
     let leaving = tokio::spawn(async move { client.job(&Job::new("sleep=25000"), vec![]).await.map(|_| ()) });
     metrics.until(IDLE, 0).await;
@@ -220,7 +220,7 @@ async fn a_client_that_leaves_its_running_job_frees_the_process_without_a_restar
     let asked = Instant::now();
     assert_eq!(edge.job(&Job::new("sleep=1")).await.text(), "slept");
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
-    assert_eq!(edge.transforms(), [pid]);
+    assert_eq!(edge.transform().await, pid);
 }
 
 #[tokio::test]
@@ -253,9 +253,9 @@ async fn a_process_past_the_memory_ceiling_is_replaced_between_jobs() {
     let Some((edge, _)) = start(&dir, &["--transform-memory", "400"]).await else {
         return;
     };
-    let pid = edge.transforms()[0];
+    let pid = edge.transform().await;
     assert_eq!(edge.job(&Job::new("hog=16")).await.text(), "held");
-    assert_eq!(edge.transforms(), [pid]);
+    assert_eq!(edge.transform().await, pid);
     assert_eq!(edge.job(&Job::new("hog=400")).await.text(), "held");
     assert_eq!(edge.job(&Job::new("count")).await.text(), "0", "a fresh process");
     edge.until("the old one has ended", || !crate::support::runs(pid)).await;

@@ -113,10 +113,10 @@ async fn a_killed_transform_process_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let edge = Edge::start(dir.path(), &workerd, &[]).await;
     for _ in 0..3 {
-        let pid = edge.transforms()[0];
+        let pid = edge.transform().await;
         signal(pid, "KILL");
         assert_eq!(edge.job(&Job::new("sleep=1")).await.text(), "slept");
-        assert_ne!(edge.transforms()[0], pid);
+        assert_ne!(edge.transform().await, pid);
     }
 }
 

@@ -168,6 +168,13 @@ impl Edge {
         self.up("transform-")
     }
 
+    /// The one transform process, once there is one again.
+    pub(crate) async fn transform(&self) -> u32 {
+        self.until("one transform process", || self.transforms().len() == 1)
+            .await;
+        self.transforms().first().copied().unwrap_or_default()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
