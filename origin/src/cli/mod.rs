@@ -22,7 +22,7 @@ use crate::{
 
 /// Kado: an image edge platform. Every operation is a subcommand of this one binary.
 #[derive(Debug, Parser)]
-#[command(name = "kado", version, about, max_term_width = 120, after_help = EXIT_CODES)]
+#[command(name = "kado", version, max_term_width = 120, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
