@@ -8,14 +8,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 /// Resamples a region of `source` to a size. Pixels beside the region are seen by the filter at its edges.
 pub(crate) fn resample(mut source: Raster, region: Region, (width, height): (u32, u32)) -> Result<Raster, ImageError> {
     let (full_width, full_height) = (f64::from(source.width), f64::from(source.height));
-    let left = region.left.clamp(0.0, full_width - f64::MIN_POSITIVE);
-    let top = region.top.clamp(0.0, full_height - f64::MIN_POSITIVE);
-    let region = Region {
-        left,
-        top,
-        width: region.width.min(full_width - left),
-        height: region.height.min(full_height - top),
-    };
+    let region = within(region, full_width, full_height);
     let whole = (region.left, region.top, region.width, region.height) == (0.0, 0.0, full_width, full_height);
     if whole && (width, height) == (source.width, source.height) {
         return Ok(source);
@@ -51,6 +44,30 @@ pub(crate) fn resample(mut source: Raster, region: Region, (width, height): (u32
         unpremultiply(&mut resampled.data);
     }
     Ok(resampled)
+}
+
+/// The part of a region that lies in the picture. Rounding may leave an edge a hair outside, which the resampler refuses.
+fn within(region: Region, full_width: f64, full_height: f64) -> Region {
+    let side = |start: f64, length: f64, full: f64| {
+        let start = start.clamp(0.0, full);
+        let length = length.min(full - start);
+        (
+            start,
+            if start + length > full {
+                length.next_down()
+            } else {
+                length
+            },
+        )
+    };
+    let (left, width) = side(region.left, region.width, full_width);
+    let (top, height) = side(region.top, region.height, full_height);
+    Region {
+        left,
+        top,
+        width,
+        height,
+    }
 }
 
 /// `x / 255`, rounded, for `x` up to `255 * 255`.
@@ -89,6 +106,22 @@ pub(super) fn unpremultiply(rgba: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_region_of_a_picture_is_resampled(
+            size in (1u32..60, 1u32..60), to in (1u32..20, 1u32..20), corner in (0.0f64..1.0, 0.0f64..1.0), part in (0.01f64..1.1, 0.01f64..1.1),
+        ) {
+            let (width, height) = (f64::from(size.0), f64::from(size.1));
+            let (left, top) = (corner.0 * width, corner.1 * height);
+            let region = Region { left, top, width: (width - left) * part.0, height: (height - top) * part.1 };
+            let white = Raster { data: vec![255; (size.0 * size.1) as usize], ..Raster::zeroed(size.0, size.1, Channels::Grey).unwrap() };
+            let result = resample(white, region, to).unwrap();
+            prop_assert_eq!((result.width, result.height), to);
+            prop_assert!(result.data.iter().all(|value| *value >= 254));
+        }
+    }
 
     #[test]
     fn premultiplication_is_the_rounded_product() {

@@ -323,7 +323,10 @@ fn decode_scale(info: &ImageInfo, region: Region, resized: (u32, u32)) -> u8 {
     // Sides are rounded to whole pixels: a shrink by 8 may have come out as a little less, by up to half a pixel.
     let shrink = |from: f64, to: u32| (from / (f64::from(to) - 0.5)).min(1.01 * from / f64::from(to));
     let shrink = shrink(region.width, resized.0).min(shrink(region.height, resized.1));
-    [8u8, 4, 2].into_iter().find(|scale| shrink >= f64::from(*scale)).unwrap_or(1)
+    [8u8, 4, 2]
+        .into_iter()
+        .find(|scale| shrink >= f64::from(*scale))
+        .unwrap_or(1)
 }
 
 /// A translucent background under a format without alpha lies on white itself.
