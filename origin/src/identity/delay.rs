@@ -80,29 +80,33 @@ pub(crate) async fn is_running(
     Ok(until.is_some_and(|until| until > now))
 }
 
-/// Counts a failure.
+/// Counts a failure; while a delay runs it only does the same work, so that the time of an answer tells nothing.
 pub(crate) async fn record_failure(
     connection: &mut PgConnection,
     tenant: Uuid,
     key: DelayKey,
+    delayed: bool,
     now: OffsetDateTime,
 ) -> Result<(), DatabaseError> {
     let failures = sqlx::query_scalar!(
         "insert into login_delays as d (tenant_id, key, failures, blocked_until, updated_at) values ($1, $2, 1, $3, $3)
          on conflict (tenant_id, key) do update
-         set failures = case when d.updated_at < $4 then 1 else least(d.failures + 1, 1000) end, updated_at = $3
+         set failures = case when $5 then d.failures when d.updated_at < $4 then 1 else least(d.failures + 1, 1000) end,
+             updated_at = case when $5 then d.updated_at else $3 end
          returning failures",
         tenant,
         &key.0[..],
         now,
         now - FORGOTTEN_AFTER,
+        delayed,
     )
     .fetch_one(&mut *connection)
     .await?;
     sqlx::query!(
-        "update login_delays set blocked_until = $2 where key = $1",
+        "update login_delays set blocked_until = case when $3 then blocked_until else $2 end where key = $1",
         &key.0[..],
-        now + after(failures)
+        now + after(failures),
+        delayed,
     )
     .execute(connection)
     .await?;

@@ -263,9 +263,8 @@ async fn record_refusal(
     now: OffsetDateTime,
 ) -> Result<(), DatabaseError> {
     let mut transaction = app.database.begin(caller.tenant).await?;
-    if reason != Refused::Delayed {
-        delay::record_failure(transaction.connection(), caller.tenant.0, key, now).await?;
-    }
+    let delayed = reason == Refused::Delayed;
+    delay::record_failure(transaction.connection(), caller.tenant.0, key, delayed, now).await?;
     transaction.commit().await
 }
 
@@ -427,6 +426,11 @@ mod tests {
             assert_eq!(login("wrong").await.status, 401);
         }
         assert_eq!(login(TestApp::PASSWORD).await.status, 401);
+        assert_eq!(
+            app.count("select failures::bigint from login_delays").await,
+            3,
+            "a delay does not grow while it runs"
+        );
         app.clock.advance(Duration::seconds(2));
         assert_eq!(login(TestApp::PASSWORD).await.status, 200);
         assert_eq!(app.count("select count(*) from login_delays").await, 0);

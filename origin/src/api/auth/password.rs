@@ -83,9 +83,7 @@ pub(crate) async fn post_password(
         .await?;
     if delayed || verdict == Verdict::Wrong {
         let mut transaction = app.database.begin(principal.caller.tenant).await?;
-        if !delayed {
-            delay::record_failure(transaction.connection(), principal.caller.tenant.0, key, now).await?;
-        }
+        delay::record_failure(transaction.connection(), principal.caller.tenant.0, key, delayed, now).await?;
         transaction.commit().await?;
         return Err(PasswordError::Wrong);
     }
