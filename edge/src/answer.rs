@@ -4,7 +4,7 @@ use kado_shared::{
     headers::X_REQUEST_ID,
     problem::{self, Code, Problem},
 };
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Headers, Response};
 
 use crate::js;
@@ -28,12 +28,20 @@ enum Body {
 impl Answer {
     /// An answer without a body.
     pub(crate) const fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Empty }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Body::Empty,
+        }
     }
 
     /// An answer with bytes of ours.
     pub(crate) fn bytes(status: u16, media_type: &str, body: Vec<u8>) -> Self {
-        Self { status, headers: vec![("content-type".to_owned(), media_type.to_owned())], body: Body::Bytes(body) }
+        Self {
+            status,
+            headers: vec![("content-type".to_owned(), media_type.to_owned())],
+            body: Body::Bytes(body),
+        }
     }
 
     /// A problem document; never cached.
@@ -43,9 +51,21 @@ impl Answer {
 
     /// A response of the runtime's, taken over with its status, headers and body.
     pub(crate) fn from_response(response: &Response) -> Self {
-        let headers = response.headers().entries().into_iter().filter_map(Result::ok).filter_map(pair).collect();
-        let body = response.body().map_or(Body::Empty, |stream| Body::Foreign(stream.into()));
-        Self { status: response.status(), headers, body }
+        let headers = response
+            .headers()
+            .entries()
+            .into_iter()
+            .filter_map(Result::ok)
+            .filter_map(pair)
+            .collect();
+        let body = response
+            .body()
+            .map_or(Body::Empty, |stream| Body::Foreign(stream.into()));
+        Self {
+            status: response.status(),
+            headers,
+            body,
+        }
     }
 
     /// With a body outside linear memory.
@@ -60,7 +80,7 @@ impl Answer {
             let length = bytes.len().to_string();
             self.set("content-length", &length);
         }
-        self.body = Body::Empty;
+        self.discard_body();
         self
     }
 
@@ -78,7 +98,11 @@ impl Answer {
 
     /// Adds a member to a list header such as `Vary`.
     pub(crate) fn append(&mut self, name: &str, value: &str) {
-        match self.headers.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+        match self
+            .headers
+            .iter_mut()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        {
             Some((_, list)) if list.split(',').any(|member| member.trim().eq_ignore_ascii_case(value)) => {}
             Some((_, list)) => {
                 list.push_str(", ");
@@ -95,7 +119,10 @@ impl Answer {
 
     /// A header's value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// The status.
@@ -106,13 +133,34 @@ impl Answer {
     /// Turns it into a 304 that keeps only what RFC 9110 wants kept.
     pub(crate) fn into_not_modified(mut self) -> Self {
         const KEPT: [&str; 12] = [
-            "cache-control", "content-location", "date", "etag", "expires", "vary", "cache-status", "age",
-            "access-control-allow-origin", "timing-allow-origin", "cross-origin-resource-policy", X_REQUEST_ID,
+            "cache-control",
+            "content-location",
+            "date",
+            "etag",
+            "expires",
+            "vary",
+            "cache-status",
+            "age",
+            "access-control-allow-origin",
+            "timing-allow-origin",
+            "cross-origin-resource-policy",
+            X_REQUEST_ID,
         ];
-        self.headers.retain(|(name, _)| KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept)));
+        self.headers
+            .retain(|(name, _)| KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept)));
         self.status = 304;
-        self.body = Body::Empty;
+        self.discard_body();
         self
+    }
+
+    /// Lets go of a body that nobody will read; a stream is told, so that its source can stop.
+    fn discard_body(&mut self) {
+        if let Body::Foreign(body) = std::mem::replace(&mut self.body, Body::Empty)
+            && let Some(stream) = body.dyn_ref::<web_sys::ReadableStream>()
+        {
+            // Whether the source heard of it changes nothing here.
+            let _cancelled = stream.cancel();
+        }
     }
 
     /// The runtime's response.
@@ -145,7 +193,10 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// A refusal without further headers.
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { problem: Problem::new(code, detail), headers: Vec::new() }
+        Self {
+            problem: Problem::new(code, detail),
+            headers: Vec::new(),
+        }
     }
 
     /// With a header.
@@ -172,6 +223,9 @@ impl Refusal {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { problem, headers: Vec::new() }
+        Self {
+            problem,
+            headers: Vec::new(),
+        }
     }
 }

@@ -43,15 +43,34 @@ impl Exchange {
         };
         let trace = match header(TRACEPARENT).as_deref().and_then(TraceContext::parse) {
             Some(parent) => parent.child(js::random()?),
-            None => TraceContext { trace_id: js::random()?, span_id: js::random()?, flags: 0 },
+            None => TraceContext {
+                trace_id: js::random()?,
+                span_id: js::random()?,
+                flags: 0,
+            },
         };
         let named = match &environment.client_ip {
             ClientIpSource::Peer => None,
             ClientIpSource::Cloudflare => header("cf-connecting-ip"),
             ClientIpSource::Header(name) => header(name),
         };
-        let client_ip = client_ip::resolve(&environment.client_ip, &environment.proxies, peer(&request), named.as_deref());
-        Ok(Self { method: request.method(), path, query, host, id, trace, client_ip, started_ms: js::now_ms(), request })
+        let client_ip = client_ip::resolve(
+            &environment.client_ip,
+            &environment.proxies,
+            peer(&request),
+            named.as_deref(),
+        );
+        Ok(Self {
+            method: request.method(),
+            path,
+            query,
+            host,
+            id,
+            trace,
+            client_ip,
+            started_ms: js::now_ms(),
+            request,
+        })
     }
 
     /// A header's value; several of one name are joined by commas.
@@ -61,7 +80,9 @@ impl Exchange {
 
     /// Path and query as sent.
     pub(crate) fn path_and_query(&self) -> String {
-        self.query.as_ref().map_or_else(|| self.path.clone(), |query| format!("{}?{query}", self.path))
+        self.query
+            .as_ref()
+            .map_or_else(|| self.path.clone(), |query| format!("{}?{query}", self.path))
     }
 
     /// The client's address as text; empty where it is unknown.
@@ -78,9 +99,23 @@ fn target(url: &str, host: &str) -> (String, Option<String>) {
     let target = after_scheme
         .strip_prefix(host)
         .filter(|rest| !host.is_empty() && (rest.is_empty() || rest.starts_with(['/', '?'])))
-        .unwrap_or_else(|| after_scheme.find('/').and_then(|start| after_scheme.get(start..)).unwrap_or("/"));
-    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query.to_owned())));
-    (if path.is_empty() { "/".to_owned() } else { path.to_owned() }, query)
+        .unwrap_or_else(|| {
+            after_scheme
+                .find('/')
+                .and_then(|start| after_scheme.get(start..))
+                .unwrap_or("/")
+        });
+    let (path, query) = target
+        .split_once('?')
+        .map_or((target, None), |(path, query)| (path, Some(query.to_owned())));
+    (
+        if path.is_empty() {
+            "/".to_owned()
+        } else {
+            path.to_owned()
+        },
+        query,
+    )
 }
 
 /// Peer of the connection, as workerd tells it.
@@ -97,7 +132,12 @@ mod tests {
     #[test]
     fn the_target_is_kept_as_sent() {
         for (url, host, path, query) in [
-            ("http://a.localhost:8787/img/w=1/https://b/c?d=e?f", "a.localhost:8787", "/img/w=1/https://b/c", Some("d=e?f")),
+            (
+                "http://a.localhost:8787/img/w=1/https://b/c?d=e?f",
+                "a.localhost:8787",
+                "/img/w=1/https://b/c",
+                Some("d=e?f"),
+            ),
             ("http://a/x/../%2e%2e/b", "a", "/x/../%2e%2e/b", None),
             ("http://a@b/c?/x", "a@b/c?", "/x", None),
             ("https://a", "a", "/", None),

@@ -45,7 +45,11 @@ pub(crate) fn sign(
         (X_REQUEST_ID, principal.request_id),
         (TRACEPARENT, principal.traceparent),
     ] {
-        if value.is_empty() { headers.delete(name)? } else { headers.set(name, value)? }
+        if value.is_empty() {
+            headers.delete(name)?
+        } else {
+            headers.set(name, value)?
+        }
     }
     Ok(())
 }
@@ -62,6 +66,13 @@ pub(crate) async fn get(
     let url = format!("{}{path_and_query}", environment.internal_url);
     let request = js::request("GET", &url, extra, None, Some(timeout_ms))?;
     let empty_body: [u8; 32] = Sha256::digest(b"").into();
-    sign(&request.headers(), &environment.internal_keys, principal, "GET", path_and_query, Some(empty_body))?;
+    sign(
+        &request.headers(),
+        &environment.internal_keys,
+        principal,
+        "GET",
+        path_and_query,
+        Some(empty_body),
+    )?;
     js::fetch(service, &request).await
 }

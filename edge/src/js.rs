@@ -30,7 +30,13 @@ extern "C" {
     pub(crate) type WebpModule;
 
     #[wasm_bindgen(method, catch)]
-    pub(crate) fn encode(this: &WebpModule, rgba: &Uint8Array, width: u32, height: u32, settings: &JsValue) -> Result<Uint8Array, JsValue>;
+    pub(crate) fn encode(
+        this: &WebpModule,
+        rgba: &Uint8Array,
+        width: u32,
+        height: u32,
+        settings: &JsValue,
+    ) -> Result<Uint8Array, JsValue>;
 
     #[wasm_bindgen(method, js_name = memoryBytes)]
     pub(crate) fn memory_bytes(this: &WebpModule) -> f64;
@@ -42,7 +48,11 @@ extern "C" {
 /// The wall clock, Unix milliseconds. On Cloudflare it stands still while code computes.
 pub(crate) fn now_ms() -> u64 {
     // Dates are far inside the integers that an f64 holds exactly.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a date is a positive integer below 2^53")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a date is a positive integer below 2^53"
+    )]
     let now = js_sys::Date::now() as u64;
     now
 }
@@ -63,18 +73,24 @@ pub(crate) fn log(line: &str) {
 
 /// The binding of this name; `None` where there is none.
 pub(crate) fn binding(env: &JsValue, name: &str) -> Option<JsValue> {
-    Reflect::get(env, &JsValue::from_str(name)).ok().filter(|value| !value.is_undefined() && !value.is_null())
+    Reflect::get(env, &JsValue::from_str(name))
+        .ok()
+        .filter(|value| !value.is_undefined() && !value.is_null())
 }
 
 /// The text binding of this name; empty where there is none.
 pub(crate) fn text_binding(env: &JsValue, name: &str) -> String {
-    binding(env, name).and_then(|value| value.as_string()).unwrap_or_default()
+    binding(env, name)
+        .and_then(|value| value.as_string())
+        .unwrap_or_default()
 }
 
 /// Sends a request through a service binding, or through plain `fetch` where there is none.
 pub(crate) async fn fetch(service: Option<&JsValue>, request: &Request) -> Result<Response, JsValue> {
     let promise = match service {
-        Some(service) => method(service, "fetch")?.call1(service, request)?.dyn_into::<Promise>()?,
+        Some(service) => method(service, "fetch")?
+            .call1(service, request)?
+            .dyn_into::<Promise>()?,
         None => global_fetch(request)?,
     };
     JsFuture::from(promise).await?.dyn_into::<Response>()
@@ -151,18 +167,26 @@ pub(crate) async fn cache_match(request: &Request) -> Result<Option<Response>, J
     let cache = default_cache()?;
     let promise = method(&cache, "match")?.call1(&cache, request)?.dyn_into::<Promise>()?;
     let found = JsFuture::from(promise).await?;
-    Ok(if found.is_undefined() { None } else { Some(found.dyn_into()?) })
+    Ok(if found.is_undefined() {
+        None
+    } else {
+        Some(found.dyn_into()?)
+    })
 }
 
 /// Stores a response in the default cache.
 pub(crate) async fn cache_put(key: &Request, response: &Response) -> Result<(), JsValue> {
     let cache = default_cache()?;
-    let promise = method(&cache, "put")?.call2(&cache, key, response)?.dyn_into::<Promise>()?;
+    let promise = method(&cache, "put")?
+        .call2(&cache, key, response)?
+        .dyn_into::<Promise>()?;
     JsFuture::from(promise).await.map(|_| ())
 }
 
 fn default_cache() -> Result<Object, JsValue> {
-    CACHES.with(|caches| Reflect::get(caches, &JsValue::from_str("default")))?.dyn_into()
+    CACHES
+        .with(|caches| Reflect::get(caches, &JsValue::from_str("default")))?
+        .dyn_into()
 }
 
 /// Loads the WebP encoder; the module is instantiated on first use.
@@ -185,6 +209,11 @@ fn method(object: &JsValue, name: &str) -> Result<Function, JsValue> {
 
 /// Bytes of our own linear memory.
 pub(crate) fn linear_memory_bytes() -> u64 {
-    let buffer = wasm_bindgen::memory().dyn_into::<js_sys::WebAssembly::Memory>().map(|memory| memory.buffer());
-    buffer.ok().and_then(|buffer| buffer.dyn_into::<js_sys::ArrayBuffer>().ok()).map_or(0, |buffer| u64::from(buffer.byte_length()))
+    let buffer = wasm_bindgen::memory()
+        .dyn_into::<js_sys::WebAssembly::Memory>()
+        .map(|memory| memory.buffer());
+    buffer
+        .ok()
+        .and_then(|buffer| buffer.dyn_into::<js_sys::ArrayBuffer>().ok())
+        .map_or(0, |buffer| u64::from(buffer.byte_length()))
 }

@@ -5,7 +5,10 @@
 //!
 //! What lives here is thin: policy is in `kado-shared`, pixels are in `kado-imaging`, and this crate translates between
 //! them and the runtime. A panic would end every request of the isolate, so nothing here may panic.
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 mod answer;
 mod environment;
@@ -36,7 +39,9 @@ async fn fetch(request: web_sys::Request, env: Env, context: Context) -> Result<
         }
     };
     match environment.role {
-        Role::Gateway => gateway::handle(request, environment, env, context).await.map_err(Error::from),
+        Role::Gateway => gateway::handle(request, environment, env, context)
+            .await
+            .map_err(Error::from),
         Role::Transform => transform::handle(request, environment, env).await.map_err(Error::from),
     }
 }

@@ -33,7 +33,10 @@ impl Client {
     #[must_use]
     pub fn new(url: &str, host: &str) -> Self {
         let address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        Self { address, host: host.to_owned() }
+        Self {
+            address,
+            host: host.to_owned(),
+        }
     }
 
     /// GET.
@@ -97,7 +100,8 @@ impl Client {
     /// # Errors
     /// When there is no answer, or none that HTTP knows.
     pub fn send_raw(&self, method: &str, request: &[u8]) -> Result<Answer> {
-        let mut stream = TcpStream::connect(&self.address).with_context(|| format!("connecting to {}", self.address))?;
+        let mut stream =
+            TcpStream::connect(&self.address).with_context(|| format!("connecting to {}", self.address))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
@@ -132,14 +136,25 @@ fn parse(bytes: &[u8], method: &str, ended: bool) -> Result<Option<Answer>> {
         return Ok(None);
     };
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-    let headers: Vec<_> = response.headers.iter().map(|field| (field.name.to_ascii_lowercase(), text(field.value))).collect();
+    let headers: Vec<_> = response
+        .headers
+        .iter()
+        .map(|field| (field.name.to_ascii_lowercase(), text(field.value)))
+        .collect();
     let status = response.code.context("the answer has no status")?;
-    let mut answer = Answer { status, headers, body: Vec::new() };
+    let mut answer = Answer {
+        status,
+        headers,
+        body: Vec::new(),
+    };
     let rest = bytes.get(start..).unwrap_or_default();
     if method == "HEAD" || matches!(status, 204 | 304) {
         return Ok(Some(answer));
     }
-    if answer.header("transfer-encoding").is_some_and(|coding| coding.contains("chunked")) {
+    if answer
+        .header("transfer-encoding")
+        .is_some_and(|coding| coding.contains("chunked"))
+    {
         return Ok(dechunk(rest)?.map(|body| Answer { body, ..answer }));
     }
     match answer.header("content-length").map(str::parse::<usize>) {
@@ -149,9 +164,16 @@ fn parse(bytes: &[u8], method: &str, ended: bool) -> Result<Option<Answer>> {
                 answer.body = body.to_vec();
                 return Ok(Some(answer));
             }
-            if ended { bail!("the body ended after {} of {length} bytes", rest.len()) } else { Ok(None) }
+            if ended {
+                bail!("the body ended after {} of {length} bytes", rest.len())
+            } else {
+                Ok(None)
+            }
         }
-        None if ended => Ok(Some(Answer { body: rest.to_vec(), ..answer })),
+        None if ended => Ok(Some(Answer {
+            body: rest.to_vec(),
+            ..answer
+        })),
         None => Ok(None),
     }
 }
@@ -166,9 +188,13 @@ fn dechunk(mut rest: &[u8]) -> Result<Option<Vec<u8>>> {
                 if size == 0 {
                     return Ok(Some(body));
                 }
-                let Some(chunk) = rest.get(start..start + size) else { return Ok(None) };
+                let Some(chunk) = rest.get(start..start + size) else {
+                    return Ok(None);
+                };
                 body.extend_from_slice(chunk);
-                let Some(next) = rest.get(start + size + 2..) else { return Ok(None) };
+                let Some(next) = rest.get(start + size + 2..) else {
+                    return Ok(None);
+                };
                 rest = next;
             }
             Ok(httparse::Status::Partial) => return Ok(None),
@@ -181,7 +207,10 @@ impl Answer {
     /// A header's value.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body as JSON; `Null` where it is none.
@@ -193,8 +222,18 @@ impl Answer {
     /// The problem's code; empty where the answer is no problem document.
     #[must_use]
     pub fn code(&self) -> String {
-        let is_problem = self.header("content-type").is_some_and(|kind| kind.starts_with("application/problem+json"));
-        if is_problem { self.json().get("code").and_then(Value::as_str).unwrap_or_default().to_owned() } else { String::new() }
+        let is_problem = self
+            .header("content-type")
+            .is_some_and(|kind| kind.starts_with("application/problem+json"));
+        if is_problem {
+            self.json()
+                .get("code")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        } else {
+            String::new()
+        }
     }
 
     /// Status and code, for comparing both at once.

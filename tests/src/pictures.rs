@@ -39,16 +39,26 @@ pub fn jpeg_header(width: u16, height: u16) -> Vec<u8> {
 /// # Errors
 /// When the bytes are none of the three.
 pub fn size(bytes: &[u8]) -> Result<(u32, u32)> {
-    let be16 = |at: usize| bytes.get(at..at + 2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let be16 = |at: usize| {
+        bytes
+            .get(at..at + 2)
+            .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
+    };
     let be32 = |at: usize| Some(be16(at)? << 16 | be16(at + 2)?);
-    let le24 = |at: usize| bytes.get(at..at + 3).map(|part| u32::from(part[0]) | u32::from(part[1]) << 8 | u32::from(part[2]) << 16);
+    let le24 = |at: usize| {
+        bytes
+            .get(at..at + 3)
+            .map(|part| u32::from(part[0]) | u32::from(part[1]) << 8 | u32::from(part[2]) << 16)
+    };
     if bytes.starts_with(b"\x89PNG") {
         return be32(16).zip(be32(20)).context("a PNG without IHDR");
     }
     if bytes.starts_with(b"RIFF") {
         let found = match bytes.get(12..16) {
             Some(b"VP8X") => le24(24).zip(le24(27)).map(|(width, height)| (width + 1, height + 1)),
-            Some(b"VP8 ") => le24(26).zip(le24(28)).map(|(width, height)| (width & 0x3FFF, height & 0x3FFF)),
+            Some(b"VP8 ") => le24(26)
+                .zip(le24(28))
+                .map(|(width, height)| (width & 0x3FFF, height & 0x3FFF)),
             Some(b"VP8L") => le24(21).zip(bytes.get(24)).map(|(low, high)| {
                 let bits = low | u32::from(*high) << 24;
                 ((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
@@ -78,8 +88,16 @@ pub fn png_has_transparency(bytes: &[u8]) -> Result<bool> {
     let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
     decoder.set_transformations(png::Transformations::normalize_to_color8() | png::Transformations::ALPHA);
     let mut reader = decoder.read_info()?;
-    let mut pixels = vec![0; reader.output_buffer_size().context("a PNG too large for this machine")?];
+    let mut pixels = vec![
+        0;
+        reader
+            .output_buffer_size()
+            .context("a PNG too large for this machine")?
+    ];
     let frame = reader.next_frame(&mut pixels)?;
     let channels = frame.color_type.samples();
-    Ok(channels % 2 == 0 && pixels.chunks_exact(channels).any(|pixel| pixel.last().is_some_and(|alpha| *alpha < 255)))
+    Ok(channels % 2 == 0
+        && pixels
+            .chunks_exact(channels)
+            .any(|pixel| pixel.last().is_some_and(|alpha| *alpha < 255)))
 }

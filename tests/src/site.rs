@@ -50,8 +50,18 @@ impl Site {
     pub fn in_system(run: &RunFile) -> Result<Self> {
         let mut site = Self::without_session(run)?;
         let answer = site.login(&site.email, &site.password)?;
-        ensure!(answer.status == 200, "the new admin cannot sign in: {} {}", answer.status, answer.json());
-        let token = answer.json().get("token").and_then(Value::as_str).context("no token in the answer")?.to_owned();
+        ensure!(
+            answer.status == 200,
+            "the new admin cannot sign in: {} {}",
+            answer.status,
+            answer.json()
+        );
+        let token = answer
+            .json()
+            .get("token")
+            .and_then(Value::as_str)
+            .context("no token in the answer")?
+            .to_owned();
         site.bearer = format!("Bearer {token}");
         Ok(site)
     }
@@ -64,12 +74,35 @@ impl Site {
         let name = format!("t-{}", Uuid::new_v4().simple());
         let host = format!("{name}.localhost");
         let (email, password) = (format!("admin@{host}"), format!("pw-{}", Uuid::new_v4()));
-        let arguments =
-            ["tenants", "create", &name, "--host", &host, "--admin-email", &email, "--admin-password", &password, "--json"];
-        let created: Value = serde_json::from_str(&kado(run, &arguments)?).context("`kado tenants create --json` gave no JSON")?;
-        let tenant = created.get("id").and_then(Value::as_str).context("the new tenant has no id")?.to_owned();
+        let arguments = [
+            "tenants",
+            "create",
+            &name,
+            "--host",
+            &host,
+            "--admin-email",
+            &email,
+            "--admin-password",
+            &password,
+            "--json",
+        ];
+        let created: Value =
+            serde_json::from_str(&kado(run, &arguments)?).context("`kado tenants create --json` gave no JSON")?;
+        let tenant = created
+            .get("id")
+            .and_then(Value::as_str)
+            .context("the new tenant has no id")?
+            .to_owned();
         let client = Client::new(&run.edge, &host);
-        Ok(Self { client, host, tenant, bearer: String::new(), email, password, run: run.clone() })
+        Ok(Self {
+            client,
+            host,
+            tenant,
+            bearer: String::new(),
+            email,
+            password,
+            run: run.clone(),
+        })
     }
 
     /// Sets a setting of this tenant. Edges know it within 5 s.
@@ -86,7 +119,9 @@ impl Site {
     /// When one of the values is refused.
     pub fn set_all(&self, settings: &Value) -> Result<()> {
         let headers = [("authorization", self.bearer.as_str()), ("if-match", "*")];
-        let answer = self.client.send_json("PATCH", "/api/admin/settings", &headers, settings)?;
+        let answer = self
+            .client
+            .send_json("PATCH", "/api/admin/settings", &headers, settings)?;
         ensure!(answer.status == 200, "{settings}: {} {}", answer.status, answer.json());
         Ok(())
     }
@@ -96,7 +131,12 @@ impl Site {
     /// # Errors
     /// When there is no answer.
     pub fn login(&self, email: &str, password: &str) -> Result<Answer> {
-        self.client.send_json("POST", "/api/auth/login", &[], &json!({ "email": email, "password": password }))
+        self.client.send_json(
+            "POST",
+            "/api/auth/login",
+            &[],
+            &json!({ "email": email, "password": password }),
+        )
     }
 
     /// Uploads a picture and gives back its identifier.
@@ -105,8 +145,18 @@ impl Site {
     /// When it is refused.
     pub fn upload(&self, picture: &[u8]) -> Result<String> {
         let answer = self.try_upload(picture)?;
-        ensure!(answer.status == 201, "the upload was refused: {} {}", answer.status, answer.json());
-        answer.json().get("id").and_then(Value::as_str).map(str::to_owned).context("no id in the answer")
+        ensure!(
+            answer.status == 201,
+            "the upload was refused: {} {}",
+            answer.status,
+            answer.json()
+        );
+        answer
+            .json()
+            .get("id")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .context("no id in the answer")
     }
 
     /// Uploads a picture and gives back the whole answer.
@@ -114,7 +164,8 @@ impl Site {
     /// # Errors
     /// When there is no answer.
     pub fn try_upload(&self, picture: &[u8]) -> Result<Answer> {
-        self.client.upload("/api/images", &[("authorization", &self.bearer)], "image", picture)
+        self.client
+            .upload("/api/images", &[("authorization", &self.bearer)], "image", picture)
     }
 
     /// A picture, transformed.
@@ -141,7 +192,8 @@ pub fn shared() -> Result<RunFile> {
         Some(path) => PathBuf::from(path),
         None => Workspace::locate()?.path(".kado/run.json"),
     };
-    RunFile::read(&path).context("these tests need a running system: `cargo xtask test` starts one, `cargo xtask up` too")
+    RunFile::read(&path)
+        .context("these tests need a running system: `cargo xtask test` starts one, `cargo xtask up` too")
 }
 
 /// Runs a `kado` command with a system's database and secrets, and gives back what it printed.
@@ -152,11 +204,19 @@ pub fn kado(run: &RunFile, arguments: &[&str]) -> Result<String> {
     let secrets = Secrets::read(&run.secrets)?.context("the system's secrets are gone")?;
     let mut command = Command::new(&run.kado);
     secrets.give_to(&mut command);
-    let output = command.args(arguments).env("DATABASE_URL", &run.database_url).output().context("starting kado")?;
+    let output = command
+        .args(arguments)
+        .env("DATABASE_URL", &run.database_url)
+        .output()
+        .context("starting kado")?;
     if output.status.success() {
         Ok(String::from_utf8(output.stdout)?)
     } else {
-        bail!("kado {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr))
+        bail!(
+            "kado {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        )
     }
 }
 

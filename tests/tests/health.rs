@@ -20,7 +20,11 @@ fn liveness_is_answered_by_the_edge_exactly() -> Result<()> {
 fn readiness_names_every_component() -> Result<()> {
     let answer = Client::new(&site::shared()?.edge, "localhost").get("/api/health")?;
     let body = answer.json();
-    assert_eq!((answer.status, &body["ready"]), (200, &serde_json::json!(true)), "{body}");
+    assert_eq!(
+        (answer.status, &body["ready"]),
+        (200, &serde_json::json!(true)),
+        "{body}"
+    );
     for component in ["database", "migrations", "startup"] {
         assert_eq!(body["components"][component]["ok"], true, "{component}: {body}");
     }
@@ -36,11 +40,16 @@ fn readiness_falls_with_the_database_and_comes_back_with_it_while_liveness_and_c
     let id = site.upload(&kado_tests::pictures::photo_jpeg(800, 600))?;
     let address = format!("/img/w=100/u/{id}");
     assert_eq!(site.client.get(&address)?.cache(), "miss");
-    wait_until("the picture is cached", Duration::from_secs(5), || site.client.get(&address).ok().filter(|answer| answer.cache() == "hit"))?;
+    wait_until("the picture is cached", Duration::from_secs(5), || {
+        site.client.get(&address).ok().filter(|answer| answer.cache() == "hit")
+    })?;
 
     system.suspend(Part::Postgres)?;
     let down = wait_until("readiness says 503", Duration::from_secs(15), || {
-        site.client.get("/api/health").ok().filter(|answer| answer.status == 503)
+        site.client
+            .get("/api/health")
+            .ok()
+            .filter(|answer| answer.status == 503)
     })?;
     assert_eq!(down.json()["ready"], false, "{}", down.json());
     assert_eq!(site.client.get("/api/health/liveness")?.status, 200);
@@ -53,9 +62,16 @@ fn readiness_falls_with_the_database_and_comes_back_with_it_while_liveness_and_c
     let pid = system.status(Part::Origin).pid;
     system.resume(Part::Postgres)?;
     wait_until("readiness says 200 again", Duration::from_secs(20), || {
-        site.client.get("/api/health").ok().filter(|answer| answer.status == 200)
+        site.client
+            .get("/api/health")
+            .ok()
+            .filter(|answer| answer.status == 200)
     })?;
-    assert_eq!(system.status(Part::Origin).pid, pid, "the origin recovered without a restart");
+    assert_eq!(
+        system.status(Part::Origin).pid,
+        pid,
+        "the origin recovered without a restart"
+    );
     assert_eq!(site.login(&site.email, &site.password)?.status, 200);
     system.stop();
     Ok(())
@@ -66,13 +82,17 @@ fn without_an_origin_the_edge_itself_says_that_the_site_is_not_ready() -> Result
     let system = own_system(|_| {})?;
     let client = Client::new(&system.edge(), "localhost");
     system.suspend(Part::Origin)?;
-    let answer = wait_until("readiness says 503", Duration::from_secs(15), || client.get("/api/health").ok().filter(|answer| answer.status == 503))?;
+    let answer = wait_until("readiness says 503", Duration::from_secs(15), || {
+        client.get("/api/health").ok().filter(|answer| answer.status == 503)
+    })?;
     assert_eq!(answer.json()["components"]["origin"]["ok"], false, "{}", answer.json());
     assert_eq!(client.get("/api/health/liveness")?.status, 200);
     let api = client.get("/api/auth/me")?;
     assert!(matches!(api.status, 401 | 503), "{}", api.status);
     system.resume(Part::Origin)?;
-    wait_until("readiness says 200 again", Duration::from_secs(20), || client.get("/api/health").ok().filter(|answer| answer.status == 200))?;
+    wait_until("readiness says 200 again", Duration::from_secs(20), || {
+        client.get("/api/health").ok().filter(|answer| answer.status == 200)
+    })?;
     system.stop();
     Ok(())
 }

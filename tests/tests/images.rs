@@ -7,11 +7,14 @@ use anyhow::{Context, Result};
 use kado_tests::{Answer, Site, pictures, wait_until};
 
 fn size(answer: &Answer) -> (u32, u32) {
-    pictures::size(&answer.body).unwrap_or_else(|error| panic!("{} {}: {error}", answer.status, String::from_utf8_lossy(&answer.body)))
+    pictures::size(&answer.body)
+        .unwrap_or_else(|error| panic!("{} {}: {error}", answer.status, String::from_utf8_lossy(&answer.body)))
 }
 
 fn until_hit(site: &Site, address: &str) -> Result<Answer> {
-    wait_until("a hit", Duration::from_secs(5), || site.client.get(address).ok().filter(|answer| answer.cache() == "hit"))
+    wait_until("a hit", Duration::from_secs(5), || {
+        site.client.get(address).ok().filter(|answer| answer.cache() == "hit")
+    })
 }
 
 #[test]
@@ -23,13 +26,24 @@ fn an_upload_comes_back_transformed_and_the_second_time_from_the_cache() -> Resu
     assert_eq!((made.status, made.cache()), (200, "miss"), "{}", made.json());
     assert_eq!(size(&made), (300, 200));
     assert_eq!(made.header("content-type"), Some("image/jpeg"));
-    assert_eq!(made.header("content-length"), Some(made.body.len().to_string().as_str()));
+    assert_eq!(
+        made.header("content-length"),
+        Some(made.body.len().to_string().as_str())
+    );
     let facts = made.header("kado-image").context("Kado-Image")?;
-    assert!(facts.starts_with("in=1200x800 jpeg ") && facts.contains("out=300x200 jpeg ") && facts.contains("lane=edge"), "{facts}");
+    assert!(
+        facts.starts_with("in=1200x800 jpeg ") && facts.contains("out=300x200 jpeg ") && facts.contains("lane=edge"),
+        "{facts}"
+    );
     let hit = until_hit(&site, &address)?;
     assert_eq!(hit.body, made.body);
     assert_eq!(hit.header("etag"), made.header("etag"));
-    assert!(hit.header("cache-status").is_some_and(|status| status.starts_with("Kado; hit; ttl=")), "{:?}", hit.header("cache-status"));
+    assert!(
+        hit.header("cache-status")
+            .is_some_and(|status| status.starts_with("Kado; hit; ttl=")),
+        "{:?}",
+        hit.header("cache-status")
+    );
     Ok(())
 }
 
@@ -49,14 +63,24 @@ fn the_format_follows_what_the_browser_accepts() -> Result<()> {
     let site = Site::fresh()?;
     let id = site.upload(&pictures::photo_jpeg(400, 300))?;
     let address = format!("/img/w=120,f=auto/u/{id}");
-    for (accept, kind, magic) in [("image/avif,image/webp,*/*", "image/webp", b"RIFF".as_slice()), ("image/png,*/*", "image/jpeg", b"\xff\xd8")] {
+    for (accept, kind, magic) in [
+        ("image/avif,image/webp,*/*", "image/webp", b"RIFF".as_slice()),
+        ("image/png,*/*", "image/jpeg", b"\xff\xd8"),
+    ] {
         let answer = site.client.send("GET", &address, &[("accept", accept)], b"")?;
         assert_eq!(answer.header("content-type"), Some(kind), "{}", answer.json());
         assert!(answer.body.starts_with(magic));
-        assert!(answer.header("vary").is_some_and(|vary| vary.contains("Accept")), "{:?}", answer.header("vary"));
+        assert!(
+            answer.header("vary").is_some_and(|vary| vary.contains("Accept")),
+            "{:?}",
+            answer.header("vary")
+        );
     }
     let fixed = site.client.get(&format!("/img/w=120,f=png/u/{id}"))?;
-    assert_eq!((fixed.header("content-type"), fixed.header("vary")), (Some("image/png"), None));
+    assert_eq!(
+        (fixed.header("content-type"), fixed.header("vary")),
+        (Some("image/png"), None)
+    );
     Ok(())
 }
 
@@ -95,7 +119,12 @@ fn transparency_survives_to_png_and_webp() -> Result<()> {
     assert_eq!(png.header("content-type"), Some("image/png"), "{}", png.json());
     assert!(pictures::png_has_transparency(&png.body)?);
     let webp = site.image("w=32,f=webp", &format!("u/{id}"))?;
-    assert_eq!((webp.status, webp.header("content-type")), (200, Some("image/webp")), "{}", webp.json());
+    assert_eq!(
+        (webp.status, webp.header("content-type")),
+        (200, Some("image/webp")),
+        "{}",
+        webp.json()
+    );
     assert_eq!(size(&webp), (32, 32));
     Ok(())
 }
@@ -107,7 +136,10 @@ fn facts_of_a_picture_come_as_json() -> Result<()> {
     let answer = site.image("format=json", &format!("u/{id}"))?;
     let facts = answer.json();
     assert_eq!(answer.header("content-type"), Some("application/json"), "{facts}");
-    assert!(facts.to_string().contains("640") && facts.to_string().contains("480"), "{facts}");
+    assert!(
+        facts.to_string().contains("640") && facts.to_string().contains("480"),
+        "{facts}"
+    );
     Ok(())
 }
 
@@ -115,7 +147,11 @@ fn facts_of_a_picture_come_as_json() -> Result<()> {
 fn pictures_embed_anywhere_and_run_nothing() -> Result<()> {
     let site = Site::fresh()?;
     let id = site.upload(&pictures::photo_jpeg(64, 64))?;
-    let headers = [("origin", "https://elsewhere.example"), ("cookie", "a=b"), ("authorization", "Bearer nonsense")];
+    let headers = [
+        ("origin", "https://elsewhere.example"),
+        ("cookie", "a=b"),
+        ("authorization", "Bearer nonsense"),
+    ];
     let answer = site.client.send("GET", &format!("/img/w=32/u/{id}"), &headers, b"")?;
     assert_eq!(answer.status, 200);
     for (name, value) in [
@@ -142,18 +178,31 @@ fn head_conditional_and_range_requests_work_on_hits() -> Result<()> {
     let etag = made.header("etag").context("ETag")?.to_owned();
 
     let head = site.client.send("HEAD", &address, &[], b"")?;
-    assert_eq!((head.status, head.header("content-length")), (200, made.header("content-length")));
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, made.header("content-length"))
+    );
 
     let unchanged = site.client.send("GET", &address, &[("if-none-match", &etag)], b"")?;
     assert_eq!((unchanged.status, unchanged.body.len()), (304, 0));
     assert_eq!(unchanged.header("etag"), Some(etag.as_str()));
-    let changed = site.client.send("GET", &address, &[("if-none-match", "\"other\"")], b"")?;
+    let changed = site
+        .client
+        .send("GET", &address, &[("if-none-match", "\"other\"")], b"")?;
     assert_eq!(changed.status, 200);
 
     let range = site.client.send("GET", &address, &[("range", "bytes=10-19")], b"")?;
-    assert_eq!((range.status, range.body.as_slice()), (206, made.body.get(10..20).context("too short")?));
-    assert_eq!(range.header("content-range"), Some(format!("bytes 10-19/{}", made.body.len()).as_str()));
-    let beyond = site.client.send("GET", &address, &[("range", "bytes=99999999-")], b"")?;
+    assert_eq!(
+        (range.status, range.body.as_slice()),
+        (206, made.body.get(10..20).context("too short")?)
+    );
+    assert_eq!(
+        range.header("content-range"),
+        Some(format!("bytes 10-19/{}", made.body.len()).as_str())
+    );
+    let beyond = site
+        .client
+        .send("GET", &address, &[("range", "bytes=99999999-")], b"")?;
     assert_eq!(beyond.status, 416);
     Ok(())
 }
@@ -165,9 +214,16 @@ fn a_crowd_that_misses_the_same_picture_has_it_made_once() -> Result<()> {
     let address = format!("/img/w=640,f=webp/u/{id}");
     let answers: Vec<Answer> = thread::scope(|scope| {
         let crowd: Vec<_> = (0..16).map(|_| scope.spawn(|| site.client.get(&address))).collect();
-        crowd.into_iter().map(|member| member.join().unwrap()).collect::<Result<_>>()
+        crowd
+            .into_iter()
+            .map(|member| member.join().unwrap())
+            .collect::<Result<_>>()
     })?;
-    assert!(answers.iter().all(|answer| answer.status == 200), "{:?}", answers.iter().map(Answer::outcome).collect::<Vec<_>>());
+    assert!(
+        answers.iter().all(|answer| answer.status == 200),
+        "{:?}",
+        answers.iter().map(Answer::outcome).collect::<Vec<_>>()
+    );
     assert!(answers.iter().all(|answer| answer.body == answers[0].body));
     let made = answers.iter().filter(|answer| answer.cache() == "miss").count();
     assert_eq!(made, 1, "{:?}", answers.iter().map(Answer::cache).collect::<Vec<_>>());
@@ -185,7 +241,10 @@ fn twelve_and_a_hundred_megapixels_work_in_tens_of_mebibytes() -> Result<()> {
         assert_eq!(answer.status, 200, "{width}x{height}: {}", answer.json());
         assert_eq!(size(&answer).0, 400);
         let facts = answer.header("kado-image").context("Kado-Image")?;
-        let memory: u32 = facts.rsplit_once("mem=").and_then(|(_, tail)| tail.trim_end_matches("MiB").parse().ok()).context("mem=")?;
+        let memory: u32 = facts
+            .rsplit_once("mem=")
+            .and_then(|(_, tail)| tail.trim_end_matches("MiB").parse().ok())
+            .context("mem=")?;
         assert!(memory <= most_mib, "{width}x{height}, {} bytes: {facts}", file.len());
     }
     Ok(())
@@ -196,7 +255,10 @@ fn one_tenants_pictures_are_not_anothers() -> Result<()> {
     let (one, other) = (Site::fresh()?, Site::fresh()?);
     let id = one.upload(&pictures::photo_jpeg(64, 64))?;
     assert_eq!(one.image("w=32", &format!("u/{id}"))?.status, 200);
-    assert_eq!(other.image("w=32", &format!("u/{id}"))?.outcome(), (404, "source-not-found".to_owned()));
+    assert_eq!(
+        other.image("w=32", &format!("u/{id}"))?.outcome(),
+        (404, "source-not-found".to_owned())
+    );
     Ok(())
 }
 
@@ -204,8 +266,16 @@ fn one_tenants_pictures_are_not_anothers() -> Result<()> {
 fn a_deleted_original_is_gone_for_new_renderings() -> Result<()> {
     let site = Site::fresh()?;
     let id = site.upload(&pictures::photo_jpeg(64, 64))?;
-    let deleted = site.client.send("DELETE", &format!("/api/images/{id}"), &[("authorization", &site.bearer)], b"")?;
+    let deleted = site.client.send(
+        "DELETE",
+        &format!("/api/images/{id}"),
+        &[("authorization", &site.bearer)],
+        b"",
+    )?;
     assert!(matches!(deleted.status, 200 | 204), "{}", deleted.json());
-    assert_eq!(site.image("w=31", &format!("u/{id}"))?.outcome(), (404, "source-not-found".to_owned()));
+    assert_eq!(
+        site.image("w=31", &format!("u/{id}"))?.outcome(),
+        (404, "source-not-found".to_owned())
+    );
     Ok(())
 }

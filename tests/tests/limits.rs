@@ -35,16 +35,25 @@ fn of_thirty_at_once_a_strict_limit_of_twenty_admits_exactly_twenty() -> Result<
     }
     assert_eq!(outcomes.get(&200).copied(), Some(20), "{outcomes:?}");
     assert_eq!(outcomes.get(&429).copied(), Some(10), "{outcomes:?}");
-    let refused = answers.iter().find(|answer| answer.status == 429).context("nobody was refused")?;
+    let refused = answers
+        .iter()
+        .find(|answer| answer.status == 429)
+        .context("nobody was refused")?;
     let problem = refused.json();
-    assert_eq!(problem["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
+    assert_eq!(
+        problem["type"],
+        "https://iana.org/assignments/http-problem-types#quota-exceeded"
+    );
     assert_eq!(problem["violated-policies"], json!(["transform"]));
     assert_eq!(refused.header("x-ratelimit-limit"), Some("20"));
     assert_eq!(refused.header("x-ratelimit-remaining"), Some("0"));
     assert_eq!(refused.header("ratelimit-policy"), Some("\"transform\";q=20;w=60"));
     let seconds: u64 = refused.header("retry-after").context("Retry-After")?.parse()?;
     assert!((1..=60).contains(&seconds), "{seconds}");
-    assert_eq!(refused.header("ratelimit"), Some(format!("\"transform\";r=0;t={seconds}").as_str()));
+    assert_eq!(
+        refused.header("ratelimit"),
+        Some(format!("\"transform\";r=0;t={seconds}").as_str())
+    );
     Ok(())
 }
 
@@ -53,8 +62,16 @@ fn ten_wrong_logins_are_answered_and_the_eleventh_is_refused() -> Result<()> {
     let site = Site::without_session(&kado_tests::site::shared()?)?;
     for number in 1..=10 {
         let answer = site.login(&format!("nobody-{number}@example.com"), "wrong password")?;
-        assert_eq!(answer.outcome(), (401, "invalid-credentials".to_owned()), "attempt {number}: {}", answer.json());
-        assert_eq!(answer.header("x-ratelimit-remaining"), Some((10 - number).to_string().as_str()));
+        assert_eq!(
+            answer.outcome(),
+            (401, "invalid-credentials".to_owned()),
+            "attempt {number}: {}",
+            answer.json()
+        );
+        assert_eq!(
+            answer.header("x-ratelimit-remaining"),
+            Some((10 - number).to_string().as_str())
+        );
     }
     for _ in 0..3 {
         // Not even the right password gets in now.
@@ -69,7 +86,10 @@ fn ten_wrong_logins_are_answered_and_the_eleventh_is_refused() -> Result<()> {
 #[test]
 fn a_changed_limit_is_in_force_within_five_seconds() -> Result<()> {
     let site = Site::fresh()?;
-    assert_eq!(site.client.get("/api/content/none")?.header("x-ratelimit-limit"), Some("300"));
+    assert_eq!(
+        site.client.get("/api/content/none")?.header("x-ratelimit-limit"),
+        Some("300")
+    );
     site.set("limitApi", &json!({"quota": 250, "windowSeconds": 60, "mode": "fast"}))?;
     wait_until("the new limit", Duration::from_secs(5), || {
         let answer = site.client.get("/api/content/none").ok()?;
@@ -86,11 +106,20 @@ fn hits_are_free_of_the_limit_on_transforms_and_carry_no_stored_limit_headers() 
     assert_eq!(made.header("ratelimit-policy"), Some("\"transform\";q=60;w=60"));
     let mut remaining = Vec::new();
     for _ in 0..5 {
-        let hit = wait_until("a hit", Duration::from_secs(5), || site.client.get(&address).ok().filter(|answer| answer.cache() == "hit"))?;
+        let hit = wait_until("a hit", Duration::from_secs(5), || {
+            site.client.get(&address).ok().filter(|answer| answer.cache() == "hit")
+        })?;
         assert_eq!(hit.header("ratelimit-policy"), Some("\"images\";q=600;w=60"));
-        remaining.push(hit.header("x-ratelimit-remaining").context("X-RateLimit-Remaining")?.parse::<u32>()?);
+        remaining.push(
+            hit.header("x-ratelimit-remaining")
+                .context("X-RateLimit-Remaining")?
+                .parse::<u32>()?,
+        );
     }
-    assert!(remaining.windows(2).all(|pair| pair[1] <= pair[0] + 2), "the headers are this request's own: {remaining:?}");
+    assert!(
+        remaining.windows(2).all(|pair| pair[1] <= pair[0] + 2),
+        "the headers are this request's own: {remaining:?}"
+    );
     assert!(remaining.iter().all(|left| *left > 500), "{remaining:?}");
     Ok(())
 }

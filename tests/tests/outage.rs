@@ -20,22 +20,40 @@ impl Cached {
         let site = Site::in_system(&system.run_file())?;
         let id = site.upload(&pictures::photo_jpeg(400, 300))?;
         let address = format!("/img/w=100/u/{id}");
-        let cached = Self { system, site, id, address };
+        let cached = Self {
+            system,
+            site,
+            id,
+            address,
+        };
         cached.until(Duration::from_secs(10), |answer| answer.cache() == "hit")?;
         Ok(cached)
     }
 
     fn until(&self, limit: Duration, wanted: impl Fn(&Answer) -> bool) -> Result<Answer> {
-        wait_until("the cached picture is as wanted", limit, || self.site.client.get(&self.address).ok().filter(&wanted))
+        wait_until("the cached picture is as wanted", limit, || {
+            self.site.client.get(&self.address).ok().filter(&wanted)
+        })
     }
 
     /// Everything works: the API, a hit, and a new rendering.
     fn whole_again(&self, width: u32) -> Result<()> {
         wait_until("everything works again", Duration::from_secs(45), || {
             let ready = self.site.client.get("/api/health").ok()?.status == 200;
-            let signed_in = self.site.client.send("GET", "/api/auth/me", &[("authorization", &self.site.bearer)], b"").ok()?.status == 200;
+            let signed_in = self
+                .site
+                .client
+                .send("GET", "/api/auth/me", &[("authorization", &self.site.bearer)], b"")
+                .ok()?
+                .status
+                == 200;
             let cached = self.site.client.get(&self.address).ok()?.status == 200;
-            let made = self.site.image(&format!("w={width}"), &format!("u/{}", self.id)).ok()?.status == 200;
+            let made = self
+                .site
+                .image(&format!("w={width}"), &format!("u/{}", self.id))
+                .ok()?
+                .status
+                == 200;
             (ready && signed_in && cached && made).then_some(())
         })
     }
@@ -50,7 +68,10 @@ fn a_killed_origin_costs_no_cached_picture_and_comes_back() -> Result<()> {
         let answer = cached.site.client.get(&cached.address)?;
         assert_eq!((answer.status, answer.cache()), (200, "hit"));
         assert_eq!(cached.site.client.get("/api/health/liveness")?.status, 200);
-        let api = cached.site.client.send("GET", "/api/auth/me", &[("authorization", &cached.site.bearer)], b"")?;
+        let api = cached
+            .site
+            .client
+            .send("GET", "/api/auth/me", &[("authorization", &cached.site.bearer)], b"")?;
         assert!(matches!(api.status, 200 | 503), "{} {}", api.status, api.json());
     }
     cached.whole_again(51)?;
@@ -65,7 +86,12 @@ fn a_killed_cache_costs_time_and_keeps_what_it_had() -> Result<()> {
     cached.system.kill(Part::Cache)?;
     for _ in 0..20 {
         let answer = cached.site.client.get(&cached.address)?;
-        assert_eq!(answer.status, 200, "without its cache the edge makes the picture anew: {}", answer.json());
+        assert_eq!(
+            answer.status,
+            200,
+            "without its cache the edge makes the picture anew: {}",
+            answer.json()
+        );
     }
     cached.whole_again(52)?;
     let back = cached.until(Duration::from_secs(20), |answer| answer.cache() == "hit")?;
@@ -77,11 +103,21 @@ fn a_killed_cache_costs_time_and_keeps_what_it_had() -> Result<()> {
 #[test]
 fn every_killed_workerd_is_started_again() -> Result<()> {
     let cached = Cached::start()?;
-    let workers: Vec<_> = cached.system.children(Part::Edge).into_iter().filter(|(_, line)| line.contains("workerd")).collect();
-    assert!(workers.len() >= 2, "a gateway and at least one transform process: {workers:?}");
+    let workers: Vec<_> = cached
+        .system
+        .children(Part::Edge)
+        .into_iter()
+        .filter(|(_, line)| line.contains("workerd"))
+        .collect();
+    assert!(
+        workers.len() >= 2,
+        "a gateway and at least one transform process: {workers:?}"
+    );
     for (number, (pid, line)) in workers.iter().enumerate() {
         kill(*pid)?;
-        cached.whole_again(60 + u32::try_from(number)?).with_context(|| format!("after {line}"))?;
+        cached
+            .whole_again(60 + u32::try_from(number)?)
+            .with_context(|| format!("after {line}"))?;
     }
     cached.system.stop();
     Ok(())
@@ -106,7 +142,12 @@ fn a_killed_database_is_started_again_and_the_origin_recovers_without_a_restart(
     for _ in 0..10 {
         assert_eq!(cached.site.client.get(&cached.address)?.status, 200);
         let login = cached.site.login(&cached.site.email, "wrong password")?;
-        assert!(matches!(login.status, 401 | 429 | 503), "{} {}", login.status, login.json());
+        assert!(
+            matches!(login.status, 401 | 429 | 503),
+            "{} {}",
+            login.status,
+            login.json()
+        );
     }
     cached.whole_again(54)?;
     assert_eq!(cached.system.status(Part::Origin).pid, origin);
@@ -118,7 +159,11 @@ fn a_killed_database_is_started_again_and_the_origin_recovers_without_a_restart(
 fn a_restarted_edge_serves_cached_pictures_though_the_origin_is_away() -> Result<()> {
     let cached = Cached::start()?;
     cached.system.suspend(Part::Origin)?;
-    let gateway = cached.system.children(Part::Edge).into_iter().filter(|(_, line)| line.contains("workerd"));
+    let gateway = cached
+        .system
+        .children(Part::Edge)
+        .into_iter()
+        .filter(|(_, line)| line.contains("workerd"));
     for (pid, _) in gateway {
         kill(pid)?;
     }
@@ -131,7 +176,9 @@ fn a_restarted_edge_serves_cached_pictures_though_the_origin_is_away() -> Result
 }
 
 fn kill(pid: i32) -> Result<()> {
-    let status = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status()?;
+    let status = std::process::Command::new("kill")
+        .args(["-9", &pid.to_string()])
+        .status()?;
     anyhow::ensure!(status.success(), "kill -9 {pid}: {status}");
     Ok(())
 }

@@ -36,7 +36,11 @@ fn a_picture_of_an_allowed_host_is_transformed_and_fetched_once() -> Result<()> 
     let made = fetch(&site, "w=100", &server, "a.jpg?v=1")?;
     assert_eq!((made.status, made.cache()), (200, "miss"), "{}", made.json());
     assert_eq!(pictures::size(&made.body)?, (100, 67));
-    wait_until("a hit", Duration::from_secs(5), || fetch(&site, "w=100", &server, "a.jpg?v=1").ok().filter(|answer| answer.cache() == "hit"))?;
+    wait_until("a hit", Duration::from_secs(5), || {
+        fetch(&site, "w=100", &server, "a.jpg?v=1")
+            .ok()
+            .filter(|answer| answer.cache() == "hit")
+    })?;
     assert_eq!(server.connections(), 1);
     Ok(())
 }
@@ -45,7 +49,10 @@ fn a_picture_of_an_allowed_host_is_transformed_and_fetched_once() -> Result<()> 
 fn a_host_that_is_not_listed_is_never_asked() -> Result<()> {
     let server = SourceServer::of_bytes(pictures::photo_jpeg(30, 20))?;
     let site = site_allowing(&json!(["images.example.com"]))?;
-    assert_eq!(fetch(&site, "w=10", &server, "a")?.outcome(), (403, "source-not-allowed".to_owned()));
+    assert_eq!(
+        fetch(&site, "w=10", &server, "a")?.outcome(),
+        (403, "source-not-allowed".to_owned())
+    );
     let relative = site.image("w=10", "uploads/a.jpg")?;
     assert_eq!(relative.outcome(), (403, "source-not-allowed".to_owned()));
     assert_eq!(server.connections(), 0);
@@ -56,14 +63,26 @@ fn a_host_that_is_not_listed_is_never_asked() -> Result<()> {
 fn a_private_address_is_refused_though_its_host_is_listed() -> Result<()> {
     let server = SourceServer::of_bytes(pictures::photo_jpeg(30, 20))?;
     let port = server.port();
-    let hosts = ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "127.1.2.3"];
+    let hosts = [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "0.0.0.0",
+        "127.1.2.3",
+    ];
     let listed: Vec<Value> = hosts.iter().map(|host| json!({"host": host, "port": port})).collect();
     // What is no host in the setting's eyes is left out of the list, and then not allowed at all.
     let listed: Vec<Value> = listed.into_iter().filter(|entry| kado_shared_accepts(entry)).collect();
     let site = site_allowing(&Value::from(listed))?;
     for host in hosts {
         let answer = site.image("w=10", &format!("http://{host}:{port}/a"))?;
-        assert_eq!(answer.outcome(), (403, "source-not-allowed".to_owned()), "{host}: {}", answer.json());
+        assert_eq!(
+            answer.outcome(),
+            (403, "source-not-allowed".to_owned()),
+            "{host}: {}",
+            answer.json()
+        );
     }
     assert_eq!(server.connections(), 0);
     Ok(())
@@ -78,7 +97,10 @@ fn kado_shared_accepts(entry: &Value) -> bool {
 fn a_redirect_is_followed_only_to_where_a_request_might_go() -> Result<()> {
     let target = SourceServer::of_bytes(pictures::photo_jpeg(60, 40))?;
     let forbidden = SourceServer::of_bytes(pictures::photo_jpeg(60, 40))?;
-    let (good, bad) = (format!("http://{}/b", target.authority()), format!("http://{}/b", forbidden.authority()));
+    let (good, bad) = (
+        format!("http://{}/b", target.authority()),
+        format!("http://{}/b", forbidden.authority()),
+    );
     let redirecting = SourceServer::start(move |path, stream| match path {
         "/good" => answer(stream, "302 Found", &[("location", &good)], b""),
         "/bad" => answer(stream, "302 Found", &[("location", &bad)], b""),
@@ -89,9 +111,16 @@ fn a_redirect_is_followed_only_to_where_a_request_might_go() -> Result<()> {
     let followed = fetch(&site, "w=30", &redirecting, "good")?;
     assert_eq!(followed.status, 200, "{}", followed.json());
     for path in ["bad", "file"] {
-        assert_eq!(fetch(&site, "w=30", &redirecting, path)?.outcome(), (403, "source-not-allowed".to_owned()), "{path}");
+        assert_eq!(
+            fetch(&site, "w=30", &redirecting, path)?.outcome(),
+            (403, "source-not-allowed".to_owned()),
+            "{path}"
+        );
     }
-    assert_eq!(fetch(&site, "w=30", &redirecting, "loop")?.outcome(), (502, "source-failed".to_owned()));
+    assert_eq!(
+        fetch(&site, "w=30", &redirecting, "loop")?.outcome(),
+        (502, "source-failed".to_owned())
+    );
     assert_eq!((target.connections(), forbidden.connections()), (1, 0));
     Ok(())
 }
@@ -102,7 +131,12 @@ fn what_goes_wrong_at_the_source_is_told_without_its_words_and_never_cached() ->
     let server = SourceServer::start(move |path, stream| match path {
         "/missing" => answer(stream, "404 Not Found", &[], b"secret words of the source"),
         "/broken" => answer(stream, "500 Internal Server Error", &[], b"secret words of the source"),
-        "/text" => answer(stream, "200 OK", &[("content-type", "image/jpeg")], b"secret words of the source"),
+        "/text" => answer(
+            stream,
+            "200 OK",
+            &[("content-type", "image/jpeg")],
+            b"secret words of the source",
+        ),
         "/short" => {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", photo.len());
             // The connection ends in the middle, as when a server dies.
@@ -124,7 +158,10 @@ fn what_goes_wrong_at_the_source_is_told_without_its_words_and_never_cached() ->
         let first = fetch(&site, "w=50", &server, path)?;
         assert_eq!(first.outcome(), (status, code.to_owned()), "{path}: {}", first.json());
         let text = String::from_utf8_lossy(&first.body).into_owned();
-        assert!(!text.contains("secret words") && !text.contains("127.0.0.1"), "{path}: {text}");
+        assert!(
+            !text.contains("secret words") && !text.contains("127.0.0.1"),
+            "{path}: {text}"
+        );
         assert_eq!(first.header("cache-control"), Some("no-store"), "{path}");
     }
     assert_eq!(fetch(&site, "w=50", &server, "fine")?.status, 200);
@@ -139,9 +176,21 @@ fn a_source_that_never_answers_is_given_up_in_time() -> Result<()> {
     site.set("transformTimeout", &json!(3))?;
     wait_until("the edge knows the deadline", Duration::from_secs(30), || {
         let started = Instant::now();
-        let answer = site.image("w=10", &format!("http://127.0.0.1:{port}/{}", started.elapsed().as_nanos())).ok()?;
+        let answer = site
+            .image(
+                "w=10",
+                &format!("http://127.0.0.1:{port}/{}", started.elapsed().as_nanos()),
+            )
+            .ok()?;
         assert!(matches!(answer.status, 503 | 504), "{}", answer.json());
         (started.elapsed() < Duration::from_secs(8)).then_some(answer)
     })
-    .map(|answer| assert_eq!(answer.outcome(), (504, "source-timeout".to_owned()), "{}", answer.json()))
+    .map(|answer| {
+        assert_eq!(
+            answer.outcome(),
+            (504, "source-timeout".to_owned()),
+            "{}",
+            answer.json()
+        )
+    })
 }

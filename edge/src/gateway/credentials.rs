@@ -6,7 +6,11 @@ use kado_shared::{
     problem::Code,
 };
 
-use super::{Gateway, route::Credentials, snapshot::{self, Snapshot}};
+use super::{
+    Gateway,
+    route::Credentials,
+    snapshot::{self, Snapshot},
+};
 use crate::{answer::Refusal, exchange::Exchange, js};
 
 /// Name of the session cookie.
@@ -32,13 +36,20 @@ pub(crate) async fn check(
     snapshot: &Snapshot,
     wanted: Credentials,
 ) -> Result<Option<String>, Refusal> {
-    let token = match presented(exchange.header("authorization").as_deref(), exchange.header("cookie").as_deref()) {
+    let token = match presented(
+        exchange.header("authorization").as_deref(),
+        exchange.header("cookie").as_deref(),
+    ) {
         Presented::None => {
-            return Err(Refusal::new(Code::Unauthorized, "send a token: Authorization: Bearer <token>").with("www-authenticate", "Bearer realm=\"kado\""));
+            return Err(
+                Refusal::new(Code::Unauthorized, "send a token: Authorization: Bearer <token>")
+                    .with("www-authenticate", "Bearer realm=\"kado\""),
+            );
         }
         Presented::Malformed => {
             let detail = "the Authorization header must be: Bearer <token>";
-            return Err(Refusal::new(Code::Unauthorized, detail).with("www-authenticate", "Bearer realm=\"kado\", error=\"invalid_request\""));
+            return Err(Refusal::new(Code::Unauthorized, detail)
+                .with("www-authenticate", "Bearer realm=\"kado\", error=\"invalid_request\""));
         }
         Presented::Bearer(key) if key.starts_with("kado_") => return Ok(None),
         Presented::Bearer(token) => token,
@@ -47,7 +58,11 @@ pub(crate) async fn check(
             token
         }
     };
-    let expiry = if wanted == Credentials::SignatureOnly { Expiry::Ignored } else { Expiry::Required };
+    let expiry = if wanted == Credentials::SignatureOnly {
+        Expiry::Ignored
+    } else {
+        Expiry::Required
+    };
     let claims = match judge(&token, snapshot, expiry) {
         Err(TokenError::UnknownKey) if Verifier::key_id(&token).is_some() => {
             // A key younger than the snapshot: look once more, but not for everybody who invents a key.
@@ -63,7 +78,8 @@ pub(crate) async fn check(
 
 fn judge(token: &str, snapshot: &Snapshot, expiry: Expiry) -> Result<AccessClaims, TokenError> {
     let config = &snapshot.config;
-    let claims = Verifier::new(&config.keys, config.global.issuer.as_str()).verify(token, js::now_ms() / 1000, expiry)?;
+    let claims =
+        Verifier::new(&config.keys, config.global.issuer.as_str()).verify(token, js::now_ms() / 1000, expiry)?;
     if claims.tenant != config.tenant.id {
         return Err(TokenError::Foreign);
     }
@@ -84,13 +100,22 @@ fn refuse_cross_site(exchange: &Exchange) -> Result<(), Refusal> {
         return Ok(());
     }
     let site = exchange.header("sec-fetch-site");
-    let same_site = site.as_deref().is_none_or(|site| matches!(site, "same-origin" | "none"));
+    let same_site = site
+        .as_deref()
+        .is_none_or(|site| matches!(site, "same-origin" | "none"));
     let origin = exchange.header("origin");
-    let same_origin = origin.as_deref().is_some_and(|origin| origin.split_once("://").is_some_and(|(_, host)| host.eq_ignore_ascii_case(&exchange.host)));
+    let same_origin = origin.as_deref().is_some_and(|origin| {
+        origin
+            .split_once("://")
+            .is_some_and(|(_, host)| host.eq_ignore_ascii_case(&exchange.host))
+    });
     if same_site && same_origin {
         Ok(())
     } else {
-        Err(Refusal::new(Code::CrossSite, "a cookie counts only with an Origin of this site; send a Bearer token from elsewhere"))
+        Err(Refusal::new(
+            Code::CrossSite,
+            "a cookie counts only with an Origin of this site; send a Bearer token from elsewhere",
+        ))
     }
 }
 
@@ -98,12 +123,18 @@ fn refuse_cross_site(exchange: &Exchange) -> Result<(), Refusal> {
 fn presented(authorization: Option<&str>, cookie: Option<&str>) -> Presented {
     if let Some(value) = authorization {
         return match value.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => Presented::Bearer(token.trim().to_owned()),
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
+                Presented::Bearer(token.trim().to_owned())
+            }
             _ => Presented::Malformed,
         };
     }
     let token = cookie.and_then(|cookie| {
-        cookie.split(';').filter_map(|pair| pair.trim().split_once('=')).find(|(name, _)| *name == COOKIE).map(|(_, value)| value.to_owned())
+        cookie
+            .split(';')
+            .filter_map(|pair| pair.trim().split_once('='))
+            .find(|(name, _)| *name == COOKIE)
+            .map(|(_, value)| value.to_owned())
     });
     token.map_or(Presented::None, Presented::Cookie)
 }
@@ -114,12 +145,22 @@ mod tests {
 
     #[test]
     fn a_bearer_token_decides() {
-        assert_eq!(presented(Some("Bearer a.b.c"), Some("__Host-kado=x")), Presented::Bearer("a.b.c".to_owned()));
+        assert_eq!(
+            presented(Some("Bearer a.b.c"), Some("__Host-kado=x")),
+            Presented::Bearer("a.b.c".to_owned())
+        );
         assert_eq!(presented(Some("bearer  a"), None), Presented::Bearer("a".to_owned()));
         for malformed in ["Basic abc", "Bearer", "Bearer ", "a.b.c", ""] {
-            assert_eq!(presented(Some(malformed), Some("__Host-kado=x")), Presented::Malformed, "{malformed}");
+            assert_eq!(
+                presented(Some(malformed), Some("__Host-kado=x")),
+                Presented::Malformed,
+                "{malformed}"
+            );
         }
-        assert_eq!(presented(None, Some("a=b; __Host-kado=x.y.z; c=d")), Presented::Cookie("x.y.z".to_owned()));
+        assert_eq!(
+            presented(None, Some("a=b; __Host-kado=x.y.z; c=d")),
+            Presented::Cookie("x.y.z".to_owned())
+        );
         assert_eq!(presented(None, Some("kado=x")), Presented::None);
         assert_eq!(presented(None, None), Presented::None);
     }

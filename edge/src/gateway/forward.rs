@@ -25,7 +25,9 @@ const READINESS_MS: u64 = 3_000;
 /// # Errors
 /// 503 where the origin cannot be reached or does not answer in time.
 pub(crate) async fn pass_on(gateway: &Gateway, exchange: &Exchange, tenant: &str) -> Result<Answer, Refusal> {
-    let response = send(gateway, exchange, tenant, DEADLINE_MS).await.map_err(|error| away(&error))?;
+    let response = send(gateway, exchange, tenant, DEADLINE_MS)
+        .await
+        .map_err(|error| away(&error))?;
     Ok(clean(&response))
 }
 
@@ -34,7 +36,9 @@ pub(crate) async fn readiness(gateway: &Gateway, exchange: &Exchange) -> Result<
     match send(gateway, exchange, "", READINESS_MS).await {
         Ok(response) => Ok(clean(&response)),
         Err(error) => {
-            crate::log::line(&serde_json::json!({ "level": "error", "event": "origin-away", "message": js::describe(&error) }));
+            crate::log::line(
+                &serde_json::json!({ "level": "error", "event": "origin-away", "message": js::describe(&error) }),
+            );
             let body = serde_json::json!({
                 "status": "unavailable",
                 "ready": false,
@@ -53,13 +57,30 @@ async fn send(gateway: &Gateway, exchange: &Exchange, tenant: &str, deadline_ms:
     let client_ip = exchange.client_ip_text();
     let headers = request.headers();
     remove_untrusted(&headers)?;
-    let principal = Principal { tenant, client_ip: &client_ip, request_id: &gateway.request_id, traceparent: &gateway.traceparent };
-    internal::sign(&headers, &gateway.environment.forward_keys, &principal, &exchange.method, &target, None)?;
+    let principal = Principal {
+        tenant,
+        client_ip: &client_ip,
+        request_id: &gateway.request_id,
+        traceparent: &gateway.traceparent,
+    };
+    internal::sign(
+        &headers,
+        &gateway.environment.forward_keys,
+        &principal,
+        &exchange.method,
+        &target,
+        None,
+    )?;
     js::fetch(gateway.binding("ORIGIN").as_ref(), &request).await
 }
 
 fn remove_untrusted(headers: &Headers) -> Result<(), JsValue> {
-    let names: Vec<String> = headers.keys().into_iter().filter_map(Result::ok).filter_map(|name| name.as_string()).collect();
+    let names: Vec<String> = headers
+        .keys()
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter_map(|name| name.as_string())
+        .collect();
     for name in names {
         let lower = name.to_ascii_lowercase();
         if is_untrusted_inbound(&lower) || is_hop_by_hop(&lower) {

@@ -21,7 +21,10 @@ use crate::{
 };
 
 /// Encoders that the transform role brings beside JPEG and PNG.
-const ENCODERS: Encoders = Encoders { webp: true, avif: false };
+const ENCODERS: Encoders = Encoders {
+    webp: true,
+    avif: false,
+};
 /// Part of every cache key: another engine makes other bytes.
 const ENGINE: &str = env!("CARGO_PKG_VERSION");
 
@@ -34,6 +37,12 @@ pub(super) async fn serve(
     options: &str,
     source: &str,
 ) -> Result<Answer, Refusal> {
+    if exchange.header("via").is_some_and(|via| names_us(&via)) {
+        return Err(Refusal::new(
+            Code::SourceFailed,
+            "the source is an image address of Kado itself: a loop",
+        ));
+    }
     let snapshot = snapshot::of_host(gateway, &exchange.host, context).await?;
     facts.tenant = Some(snapshot.config.tenant.id.to_string());
     facts.limit = Some("images");
@@ -57,18 +66,31 @@ async fn picture(
         Ok(found) => found,
         Err(error) => {
             // A cache that is away costs time, not the answer.
-            crate::log::line(&serde_json::json!({ "level": "error", "event": "cache-away", "message": js::describe(&error) }));
+            crate::log::line(
+                &serde_json::json!({ "level": "error", "event": "cache-away", "message": js::describe(&error) }),
+            );
             Found::Nothing
         }
     };
-    if let Found::Entry(entry) = found {
-        let stale = entry.is_stale(now);
-        facts.cache = Some(if stale { "stale" } else { "hit" });
-        if stale {
-            let (gateway, order) = (gateway.clone(), order);
-            context.wait_until(async move { rendering::renew(&gateway, &order).await });
+    match found {
+        Found::Entry(entry) => {
+            let stale = entry.is_stale(now);
+            facts.cache = Some(if stale { "stale" } else { "hit" });
+            if stale {
+                let (gateway, order) = (gateway.clone(), order);
+                context.wait_until(async move { rendering::renew(&gateway, &order).await });
+            }
+            return Ok(conditional(exchange, entry.into_answer(now, &vary)));
         }
-        return Ok(entry.into_answer(now, &vary));
+        Found::OutOfRange(length) => {
+            facts.cache = Some("hit");
+            let refusal = Refusal::new(
+                Code::RangeNotSatisfiable,
+                "nothing of the picture lies in the range that was asked for",
+            );
+            return Err(refusal.with("content-range", length));
+        }
+        Found::Nothing => {}
     }
     facts.cache = Some("miss");
     facts.lane = Some("edge");
@@ -79,15 +101,18 @@ async fn picture(
             return Err(refusal);
         }
     };
-    let result = rendering::obtain(gateway, exchange, context, &order).await.map(|entry| {
-        let answer = entry.into_answer(js::now_ms(), &vary);
-        if is_unchanged(exchange, &answer) { answer.into_not_modified() } else { answer }
-    });
+    let made = rendering::obtain(gateway, context, &order).await;
+    let result = made.map(|entry| conditional(exchange, entry.into_answer(js::now_ms(), &vary)));
     standing.on(result)
 }
 
 /// Parses a request into what is to be made, and the headers it was negotiated by.
-fn order(exchange: &Exchange, snapshot: &Snapshot, options: &str, source: &str) -> Result<(Order, Vec<&'static str>), Refusal> {
+fn order(
+    exchange: &Exchange,
+    snapshot: &Snapshot,
+    options: &str,
+    source: &str,
+) -> Result<(Order, Vec<&'static str>), Refusal> {
     let options = ImageOptions::parse(options).map_err(|errors| bad_options(&errors))?;
     let unsupported = options.unsupported();
     if !unsupported.is_empty() {
@@ -98,23 +123,46 @@ fn order(exchange: &Exchange, snapshot: &Snapshot, options: &str, source: &str) 
     let settings = &snapshot.settings;
     let parsed = Source::parse(source, exchange.query.as_deref()).map_err(refuse_source)?;
     let allowed = settings.sources();
-    let target = parsed.resolve(&settings.text("imageOrigin"), &allowed).map_err(refuse_source)?;
+    let target = parsed
+        .resolve(&settings.text("imageOrigin"), &allowed)
+        .map_err(refuse_source)?;
     let normal_form = negotiated.resolved.normal_form();
-    let format = normal_form.split(',').find_map(|part| part.strip_prefix("format=")).unwrap_or("source");
-    let key = cache_key::of(&snapshot.config, ENGINE, format, &normal_form, &parsed.identity(target.as_ref()));
+    let format = normal_form
+        .split(',')
+        .find_map(|part| part.strip_prefix("format="))
+        .unwrap_or("source");
+    let key = cache_key::of(
+        &snapshot.config,
+        ENGINE,
+        format,
+        &normal_form,
+        &parsed.identity(target.as_ref()),
+    );
     let job = TransformJob {
         v: VERSION,
         tenant: snapshot.config.tenant.id,
         options: normal_form,
         source: job_source(&parsed, target.as_ref()),
-        limits: JobLimits { max_bytes: settings.integer("maxSourceBytes"), max_pixels: settings.integer("maxSourcePixels") },
+        limits: JobLimits {
+            max_bytes: settings.integer("maxSourceBytes"),
+            max_pixels: settings.integer("maxSourcePixels"),
+        },
         deadline_ms: settings.integer("transformTimeout").saturating_mul(1000),
         request_id: exchange.id.clone(),
         client_ip: exchange.client_ip_text(),
         traceparent: Some(exchange.trace.to_string()),
     };
     let immutable = matches!(parsed, Source::Stored(_));
-    Ok((Order { key, job, allowed, settings: std::rc::Rc::clone(settings), immutable }, negotiated.vary))
+    Ok((
+        Order {
+            key,
+            job,
+            allowed,
+            settings: std::rc::Rc::clone(settings),
+            immutable,
+        },
+        negotiated.vary,
+    ))
 }
 
 fn job_source(source: &Source, target: Option<&Target>) -> JobSource {
@@ -129,10 +177,13 @@ fn job_source(source: &Source, target: Option<&Target>) -> JobSource {
 fn bad_options(errors: &[OptionError]) -> Refusal {
     let fields: Vec<FieldError> = errors
         .iter()
-        .map(|error| FieldError { field: error.option.clone(), detail: error.to_string() })
+        .map(|error| FieldError {
+            field: error.option.clone(),
+            detail: error.to_string(),
+        })
         .collect();
     let detail = match fields.as_slice() {
-        [one] => format!("{}: {}", one.field, one.detail),
+        [one] => one.detail.clone(),
         many => format!("{} options are not valid", many.len()),
     };
     Problem::new(Code::BadOptions, detail).with_errors(fields).into()
@@ -145,8 +196,45 @@ fn refuse_source(error: SourceError) -> Refusal {
     }
 }
 
-/// Whether the client has these very bytes already.
+/// Whether a `Via` has a hop that is a Kado: it fetches this picture as the source of another.
+fn names_us(via: &str) -> bool {
+    via.split(',').any(|hop| {
+        hop.split_whitespace()
+            .nth(1)
+            .is_some_and(|name| name.eq_ignore_ascii_case("kado"))
+    })
+}
+
+/// 304 where the client has these very bytes already.
+fn conditional(exchange: &Exchange, answer: Answer) -> Answer {
+    if is_unchanged(exchange, &answer) {
+        answer.into_not_modified()
+    } else {
+        answer
+    }
+}
+
 fn is_unchanged(exchange: &Exchange, answer: &Answer) -> bool {
-    let Some((wanted, etag)) = exchange.header("if-none-match").zip(answer.header("etag")) else { return false };
-    wanted.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    let Some((wanted, etag)) = exchange.header("if-none-match").zip(answer.header("etag")) else {
+        return false;
+    };
+    wanted
+        .split(',')
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_us;
+
+    #[test]
+    fn a_loop_is_seen_among_other_hops() {
+        for looped in ["1.1 kado", "1.1 varnish, 1.1 Kado", "HTTP/1.1 kado (edge)"] {
+            assert!(names_us(looped), "{looped}");
+        }
+        for plain in ["", "1.1 varnish", "kado", "1.1 kado.example.com", "1.1 vegur, 2 mikado"] {
+            assert!(!names_us(plain), "{plain}");
+        }
+    }
 }

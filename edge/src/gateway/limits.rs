@@ -81,13 +81,17 @@ pub(crate) async fn check(
     };
     let mut tightest: Option<(Rule, Decision)> = None;
     for (client, factor) in key::of_client(client) {
-        let rule = Rule { quota: rule.quota.saturating_mul(factor), ..rule };
+        let rule = Rule {
+            quota: rule.quota.saturating_mul(factor),
+            ..rule
+        };
         let key = format!("{}/{name}/{client}", snapshot.config.tenant.id);
         let decision = match decide(gateway, name, key, rule).await {
             Ok(decision) => decision,
             Err(error) => return limiter_away(&rule, name, &js::describe(&error)),
         };
-        let tighter = tightest.is_none_or(|(_, known)| (decision.admitted, decision.remaining) < (known.admitted, known.remaining));
+        let tighter = tightest
+            .is_none_or(|(_, known)| (decision.admitted, decision.remaining) < (known.admitted, known.remaining));
         if tighter {
             tightest = Some((rule, decision));
         }
@@ -95,9 +99,15 @@ pub(crate) async fn check(
             break;
         }
     }
-    let Some((rule, decision)) = tightest else { return Ok(Standing(Vec::new())) };
+    let Some((rule, decision)) = tightest else {
+        return Ok(Standing(Vec::new()));
+    };
     let headers = headers::of(name, &rule, decision, js::now_ms());
-    if decision.admitted || rule.shadow { Ok(Standing(headers)) } else { Err(refused(name, &rule, decision, headers)) }
+    if decision.admitted || rule.shadow {
+        Ok(Standing(headers))
+    } else {
+        Err(refused(name, &rule, decision, headers))
+    }
 }
 
 fn refused(name: &str, rule: &Rule, decision: Decision, headers: Vec<(&'static str, String)>) -> Refusal {
@@ -106,11 +116,16 @@ fn refused(name: &str, rule: &Rule, decision: Decision, headers: Vec<(&'static s
         "the limit {name:?} admits {} requests in {} s; the next one is admitted in {seconds} s",
         rule.quota, rule.window_seconds
     );
-    Refusal { problem: Problem::new(Code::RateLimited, detail).with_violated_policy(name), headers }
+    Refusal {
+        problem: Problem::new(Code::RateLimited, detail).with_violated_policy(name),
+        headers,
+    }
 }
 
 fn limiter_away(rule: &Rule, name: &str, error: &str) -> Result<Standing, Refusal> {
-    crate::log::line(&serde_json::json!({ "level": "error", "event": "limiter-away", "limit": name, "message": error }));
+    crate::log::line(
+        &serde_json::json!({ "level": "error", "event": "limiter-away", "limit": name, "message": error }),
+    );
     match rule.on_failure {
         OnFailure::Open => Ok(Standing(Vec::new())),
         OnFailure::Closed => Err(Refusal::new(Code::Unavailable, "the rate limiter is away").with("retry-after", "1")),
@@ -142,7 +157,11 @@ async fn decide(gateway: &Gateway, name: &str, key: String, rule: Rule) -> Resul
                 units: taken.granted.saturating_sub(1),
                 leased: taken.granted.max(1),
                 lease_until_ms: now + interval_ms * u64::from(taken.granted),
-                blocked_until_ms: if taken.granted == 0 { now + taken.decision.reset_ms } else { 0 },
+                blocked_until_ms: if taken.granted == 0 {
+                    now + taken.decision.reset_ms
+                } else {
+                    0
+                },
                 decision: taken.decision,
             },
         );
@@ -160,13 +179,21 @@ fn decide_locally(key: &str, rule: &Rule, now: u64) -> Option<Decision> {
     LOCAL.with_borrow_mut(|local| {
         let known = local.get_mut(key).filter(|known| known.rule == *rule)?;
         if known.blocked_until_ms > now {
-            return Some(Decision { admitted: false, remaining: 0, reset_ms: known.blocked_until_ms - now });
+            return Some(Decision {
+                admitted: false,
+                remaining: 0,
+                reset_ms: known.blocked_until_ms - now,
+            });
         }
         if known.units == 0 || known.lease_until_ms <= now {
             return None;
         }
         known.units -= 1;
-        Some(Decision { admitted: true, remaining: known.decision.remaining.saturating_add(known.units), ..known.decision })
+        Some(Decision {
+            admitted: true,
+            remaining: known.decision.remaining.saturating_add(known.units),
+            ..known.decision
+        })
     })
 }
 
@@ -184,11 +211,28 @@ mod tests {
     use super::{Local, next_lease};
     use kado_shared::limits::{Decision, Mode, OnFailure, Rule};
 
-    const FAST: Rule = Rule { quota: 600, window_seconds: 60, mode: Mode::Fast, on_failure: OnFailure::Open, shadow: false };
+    const FAST: Rule = Rule {
+        quota: 600,
+        window_seconds: 60,
+        mode: Mode::Fast,
+        on_failure: OnFailure::Open,
+        shadow: false,
+    };
 
     fn local(leased: u32, lease_until_ms: u64) -> Local {
-        let decision = Decision { admitted: true, remaining: 1, reset_ms: 1 };
-        Local { rule: FAST, units: 0, leased, lease_until_ms, blocked_until_ms: 0, decision }
+        let decision = Decision {
+            admitted: true,
+            remaining: 1,
+            reset_ms: 1,
+        };
+        Local {
+            rule: FAST,
+            units: 0,
+            leased,
+            lease_until_ms,
+            blocked_until_ms: 0,
+            decision,
+        }
     }
 
     #[test]
@@ -197,6 +241,16 @@ mod tests {
         assert_eq!(next_lease(Some(&local(1, 100)), &FAST, 50), 2);
         assert_eq!(next_lease(Some(&local(8, 100)), &FAST, 50), 12);
         assert_eq!(next_lease(Some(&local(12, 100)), &FAST, 100), 1);
-        assert_eq!(next_lease(Some(&local(8, 100)), &Rule { mode: Mode::Strict, ..FAST }, 50), 1);
+        assert_eq!(
+            next_lease(
+                Some(&local(8, 100)),
+                &Rule {
+                    mode: Mode::Strict,
+                    ..FAST
+                },
+                50
+            ),
+            1
+        );
     }
 }

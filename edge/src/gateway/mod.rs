@@ -70,7 +70,12 @@ pub(crate) struct Facts {
 }
 
 /// Serves a request.
-pub(crate) async fn handle(request: Request, environment: Rc<Environment>, env: Env, context: Context) -> Result<Response, JsValue> {
+pub(crate) async fn handle(
+    request: Request,
+    environment: Rc<Environment>,
+    env: Env,
+    context: Context,
+) -> Result<Response, JsValue> {
     let exchange = Exchange::read(request, &environment)?;
     let gateway = Gateway {
         environment,
@@ -80,13 +85,25 @@ pub(crate) async fn handle(request: Request, environment: Rc<Environment>, env: 
     };
     let mut facts = Facts::default();
     let (surface, mut answer, cors_origins) = match serve(&gateway, &exchange, &context, &mut facts).await {
-        Served { surface, result: Ok(answer), cors } => (surface, answer, cors),
-        Served { surface, result: Err(refusal), cors } => (surface, refusal.into_answer(&exchange.id), cors),
+        Served {
+            surface,
+            result: Ok(answer),
+            cors,
+        } => (surface, answer, cors),
+        Served {
+            surface,
+            result: Err(refusal),
+            cors,
+        } => (surface, refusal.into_answer(&exchange.id), cors),
     };
     if surface == Surface::Api {
         let preflight = exchange.method == "OPTIONS";
         for (name, value) in cors::headers(&cors_origins, exchange.header("origin").as_deref(), preflight) {
-            if name == "vary" { answer.append(name, &value) } else { answer.set(name, &value) }
+            if name == "vary" {
+                answer.append(name, &value)
+            } else {
+                answer.set(name, &value)
+            }
         }
     }
     for (name, value) in security_headers::of(surface, gateway.environment.production) {
@@ -108,7 +125,11 @@ struct Served {
 }
 
 async fn serve(gateway: &Gateway, exchange: &Exchange, context: &Context, facts: &mut Facts) -> Served {
-    let api = |result| Served { surface: Surface::Api, result, cors: Vec::new() };
+    let api = |result| Served {
+        surface: Surface::Api,
+        result,
+        cors: Vec::new(),
+    };
     let route = match route::find(&exchange.method, &exchange.path) {
         Ok(route) => route,
         Err(none) => {
@@ -120,7 +141,9 @@ async fn serve(gateway: &Gateway, exchange: &Exchange, context: &Context, facts:
         Route::Liveness => {
             facts.route = "/api/health/liveness";
             let body = br#"{"ok":true,"status":"alive"}"#.to_vec();
-            api(Ok(Answer::bytes(200, "application/json", body).with("cache-control", "no-store")))
+            api(Ok(
+                Answer::bytes(200, "application/json", body).with("cache-control", "no-store")
+            ))
         }
         Route::Readiness => {
             facts.route = "/api/health";
@@ -129,7 +152,11 @@ async fn serve(gateway: &Gateway, exchange: &Exchange, context: &Context, facts:
         Route::Image { options, source } => {
             facts.route = "/img/{options}/{source}";
             let result = image::serve(gateway, exchange, context, facts, options, source).await;
-            Served { surface: Surface::Image, result, cors: Vec::new() }
+            Served {
+                surface: Surface::Image,
+                result,
+                cors: Vec::new(),
+            }
         }
         Route::Origin(forwarded) => {
             facts.route = "/api/{path}";
@@ -140,7 +167,11 @@ async fn serve(gateway: &Gateway, exchange: &Exchange, context: &Context, facts:
             facts.tenant = Some(snapshot.config.tenant.id.to_string());
             let cors = snapshot.settings.texts("corsOrigins");
             let result = api_request(gateway, exchange, facts, &snapshot, forwarded).await;
-            Served { surface: Surface::Api, result, cors }
+            Served {
+                surface: Surface::Api,
+                result,
+                cors,
+            }
         }
     }
 }
@@ -177,12 +208,19 @@ async fn api_request(
 fn check_body_size(exchange: &Exchange, snapshot: &Snapshot, forwarded: Forwarded) -> Result<(), Refusal> {
     // The parts around a file in a multipart body.
     const MULTIPART_OVERHEAD: u64 = 64 * 1024;
-    let most = forwarded.max_body.unwrap_or_else(|| snapshot.settings.integer("maxFileSize") + MULTIPART_OVERHEAD);
-    let Some(length) = exchange.header("content-length") else { return Ok(()) };
+    let most = forwarded
+        .max_body
+        .unwrap_or_else(|| snapshot.settings.integer("maxFileSize") + MULTIPART_OVERHEAD);
+    let Some(length) = exchange.header("content-length") else {
+        return Ok(());
+    };
     match length.parse::<u64>() {
         Ok(length) if length <= most => Ok(()),
         Ok(length) => {
-            let mut refusal = Refusal::new(Code::TooLarge, format!("the body may have {most} bytes, this one has {length}"));
+            let mut refusal = Refusal::new(
+                Code::TooLarge,
+                format!("the body may have {most} bytes, this one has {length}"),
+            );
             refusal.problem = refusal.problem.with_limit(most, length);
             Err(refusal)
         }
@@ -201,9 +239,17 @@ fn refuse_route(none: NoRoute) -> Refusal {
     }
 }
 
+/// `Host` of the health checks of `kado edge`: every 2 s, and of interest only where they fail.
+const HEALTH_CHECK_HOST: &str = "health.invalid";
+
 /// The canonical line: everything about one request, once.
 fn log(exchange: &Exchange, answer: &Answer, facts: &Facts) {
-    let bytes = answer.header("content-length").and_then(|length| length.parse::<u64>().ok());
+    if exchange.host == HEALTH_CHECK_HOST && answer.status() == 200 {
+        return;
+    }
+    let bytes = answer
+        .header("content-length")
+        .and_then(|length| length.parse::<u64>().ok());
     crate::log::line(&serde_json::json!({
         "level": if answer.status() >= 500 { "error" } else { "info" },
         "event": "request",

@@ -54,6 +54,8 @@ pub(super) struct Order {
 /// What the cache has.
 pub(super) enum Found {
     Entry(Entry),
+    /// An entry, but nothing of it lies in the range that was asked for; how long it is, as `Content-Range` says it.
+    OutOfRange(String),
     Nothing,
 }
 
@@ -90,7 +92,10 @@ impl Entry {
         let ttl::Lifetime { fresh, stale } = self.lifetime;
         let status = match self.origin {
             Origin::Cache => {
-                let (fresh, age) = (i64::try_from(fresh).unwrap_or(i64::MAX), i64::try_from(age).unwrap_or(i64::MAX));
+                let (fresh, age) = (
+                    i64::try_from(fresh).unwrap_or(i64::MAX),
+                    i64::try_from(age).unwrap_or(i64::MAX),
+                );
                 format!("Kado; hit; ttl={}", fresh.saturating_sub(age))
             }
             Origin::Made => "Kado; fwd=uri-miss; fwd-status=200; stored".to_owned(),
@@ -98,7 +103,10 @@ impl Entry {
         };
         let mut answer = self
             .answer
-            .with("cache-control", &format!("public, max-age={fresh}, stale-while-revalidate={stale}"))
+            .with(
+                "cache-control",
+                &format!("public, max-age={fresh}, stale-while-revalidate={stale}"),
+            )
             .with("age", &age.to_string())
             .with("accept-ranges", "bytes")
             .with("cache-status", &status);
@@ -109,21 +117,44 @@ impl Entry {
     }
 }
 
-/// Looks a key up, with the client's conditions and range.
+/// Looks a key up, with the client's range. Conditions are judged by the gateway: a cache's own 304 would leave out the
+/// times that decide whether the entry is stale.
 pub(super) async fn look_up(exchange: &Exchange, key: &str) -> Result<Found, JsValue> {
-    let names = ["range", "if-none-match", "if-range"];
-    let conditions: Vec<(&str, String)> = names.into_iter().filter_map(|name| Some((name, exchange.header(name)?))).collect();
-    let mut headers: Vec<(&str, &str)> = conditions.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    if exchange.method == "HEAD" {
-        headers.retain(|(name, _)| *name == "if-none-match");
-    }
+    let range = |name| {
+        if exchange.method == "HEAD" {
+            None
+        } else {
+            exchange.header(name)
+        }
+    };
+    let wanted: Vec<(&str, String)> = ["range", "if-range"]
+        .into_iter()
+        .filter_map(|name| Some((name, range(name)?)))
+        .collect();
+    let headers: Vec<(&str, &str)> = wanted.iter().map(|(name, value)| (*name, value.as_str())).collect();
     match_entry(key, &headers, Origin::Cache).await
 }
 
-async fn match_entry(key: &str, conditions: &[(&str, &str)], origin: Origin) -> Result<Found, JsValue> {
-    let request = js::request("GET", key, conditions, None, None)?;
-    let Some(response) = js::cache_match(&request).await? else { return Ok(Found::Nothing) };
-    let number = |name: &str| response.headers().get(name).ok().flatten().and_then(|value| value.parse::<u64>().ok());
+async fn match_entry(key: &str, range: &[(&str, &str)], origin: Origin) -> Result<Found, JsValue> {
+    let request = js::request("GET", key, range, None, None)?;
+    let Some(response) = js::cache_match(&request).await? else {
+        return Ok(Found::Nothing);
+    };
+    if response.status() == 416 {
+        let length = response
+            .headers()
+            .get("content-range")?
+            .unwrap_or_else(|| "bytes */*".to_owned());
+        return Ok(Found::OutOfRange(length));
+    }
+    let number = |name: &str| {
+        response
+            .headers()
+            .get(name)
+            .ok()
+            .flatten()
+            .and_then(|value| value.parse::<u64>().ok())
+    };
     let (Some(stored_ms), Some(fresh), Some(stale)) = (number(STORED), number(FRESH), number(STALE)) else {
         return Ok(Found::Nothing);
     };
@@ -131,20 +162,27 @@ async fn match_entry(key: &str, conditions: &[(&str, &str)], origin: Origin) -> 
     for name in [STORED, FRESH, STALE, "cf-cache-status", "expires", "date"] {
         answer.remove(name);
     }
-    Ok(Found::Entry(Entry { answer, stored_ms, lifetime: ttl::Lifetime { fresh, stale }, origin }))
+    Ok(Found::Entry(Entry {
+        answer,
+        stored_ms,
+        lifetime: ttl::Lifetime { fresh, stale },
+        origin,
+    }))
 }
 
 /// Gets a rendering that is not in the cache: makes it, or waits for whoever does.
 ///
 /// # Errors
 /// Why it could not be made.
-pub(super) async fn obtain(gateway: &Gateway, exchange: &Exchange, context: &Context, order: &Order) -> Result<Entry, Refusal> {
+pub(super) async fn obtain(gateway: &Gateway, context: &Context, order: &Order) -> Result<Entry, Refusal> {
     for _ in 0..MOST_BOARDINGS {
         let boarded = match flight::board(&gateway.env, &order.key, gateway.one_object_per_key()).await {
             Ok(boarded) => boarded,
             Err(error) => {
                 // Without the object every request makes its own: slower, and right.
-                crate::log::line(&serde_json::json!({ "level": "error", "event": "flight-away", "message": js::describe(&error) }));
+                crate::log::line(
+                    &serde_json::json!({ "level": "error", "event": "flight-away", "message": js::describe(&error) }),
+                );
                 return make(gateway, order).await.map(|made| made.entry());
             }
         };
@@ -152,9 +190,7 @@ pub(super) async fn obtain(gateway: &Gateway, exchange: &Exchange, context: &Con
             Boarded::Lead { lease } => return lead(gateway, context, order, lease).await,
             Boarded::Failed { failure } => return Err(Refusal::new(failure.code(), failure.detail)),
             Boarded::Landed => {
-                let conditions = exchange.header("if-none-match");
-                let headers: Vec<_> = conditions.iter().map(|value| ("if-none-match", value.as_str())).collect();
-                if let Ok(Found::Entry(entry)) = match_entry(&order.key, &headers, Origin::Collapsed).await {
+                if let Ok(Found::Entry(entry)) = match_entry(&order.key, &[], Origin::Collapsed).await {
                     return Ok(entry);
                 }
             }
@@ -175,7 +211,16 @@ async fn lead(gateway: &Gateway, context: &Context, order: &Order, lease: u64) -
         }
         Err(refusal) => {
             let failure = failure_of(&refusal);
-            context.wait_until(async move { flight::land(&behind.env, &order.key, lease, Some(failure), behind.one_object_per_key()).await });
+            context.wait_until(async move {
+                flight::land(
+                    &behind.env,
+                    &order.key,
+                    lease,
+                    Some(failure),
+                    behind.one_object_per_key(),
+                )
+                .await
+            });
             Err(refusal)
         }
     }
@@ -184,7 +229,9 @@ async fn lead(gateway: &Gateway, context: &Context, order: &Order, lease: u64) -
 /// Makes a stale rendering anew, unless somebody is at it.
 pub(super) async fn renew(gateway: &Gateway, order: &Order) {
     let one_per_key = gateway.one_object_per_key();
-    let Ok(Boarded::Lead { lease }) = flight::board(&gateway.env, &order.key, one_per_key).await else { return };
+    let Ok(Boarded::Lead { lease }) = flight::board(&gateway.env, &order.key, one_per_key).await else {
+        return;
+    };
     match make(gateway, order).await {
         Ok(made) => store_and_land(gateway, order, lease, made.stored_response()).await,
         Err(refusal) => flight::land(&gateway.env, &order.key, lease, Some(failure_of(&refusal)), one_per_key).await,
@@ -197,13 +244,18 @@ async fn store_and_land(gateway: &Gateway, order: &Order, lease: u64, stored: Re
         js::cache_put(&key, &stored?).await
     };
     if let Err(error) = store.await {
-        crate::log::line(&serde_json::json!({ "level": "error", "event": "cache-not-stored", "message": js::describe(&error) }));
+        crate::log::line(
+            &serde_json::json!({ "level": "error", "event": "cache-not-stored", "message": js::describe(&error) }),
+        );
     }
     flight::land(&gateway.env, &order.key, lease, None, gateway.one_object_per_key()).await;
 }
 
 fn failure_of(refusal: &Refusal) -> Failure {
-    Failure { code: refusal.problem.code.to_owned(), detail: refusal.problem.detail.clone() }
+    Failure {
+        code: refusal.problem.code.to_owned(),
+        detail: refusal.problem.detail.clone(),
+    }
 }
 
 /// What the transform role made: bytes outside linear memory, and headers.
@@ -216,7 +268,10 @@ struct Made {
 
 impl Made {
     fn entry(&self) -> Entry {
-        let answer = self.headers.iter().fold(Answer::empty(200), |answer, (name, value)| answer.with(name, value));
+        let answer = self
+            .headers
+            .iter()
+            .fold(Answer::empty(200), |answer, (name, value)| answer.with(name, value));
         Entry {
             answer: answer.with_foreign_body(self.body.clone()),
             stored_ms: self.stored_ms,
@@ -232,7 +287,10 @@ impl Made {
         for (name, value) in &self.headers {
             headers.set(name, value)?;
         }
-        headers.set("cache-control", &format!("public, max-age={}", fresh.saturating_add(stale)))?;
+        headers.set(
+            "cache-control",
+            &format!("public, max-age={}", fresh.saturating_add(stale)),
+        )?;
         for (name, value) in [(STORED, self.stored_ms), (FRESH, fresh), (STALE, stale)] {
             headers.set(name, &value.to_string())?;
         }
@@ -248,11 +306,25 @@ async fn make(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
         let header = |name: &str| response.headers().get(name).ok().flatten();
         match response.status() {
             200 => {
-                let lifetime = ttl::of(&order.settings, header(SOURCE_CACHE_CONTROL).as_deref(), order.immutable);
+                let lifetime = ttl::of(
+                    &order.settings,
+                    header(SOURCE_CACHE_CONTROL).as_deref(),
+                    order.immutable,
+                );
                 let kept = ["content-type", "content-length", "etag", KADO_IMAGE];
-                let headers = kept.into_iter().filter_map(|name| Some((name, header(name)?))).collect();
-                let body = js::array_buffer(&response).await.map_err(|error| transform_died(&error))?;
-                return Ok(Made { body: body.into(), headers, lifetime, stored_ms: js::now_ms() });
+                let headers = kept
+                    .into_iter()
+                    .filter_map(|name| Some((name, header(name)?)))
+                    .collect();
+                let body = js::array_buffer(&response)
+                    .await
+                    .map_err(|error| transform_died(&error))?;
+                return Ok(Made {
+                    body: body.into(),
+                    headers,
+                    lifetime,
+                    stored_ms: js::now_ms(),
+                });
             }
             REDIRECT_STATUS => {
                 job.source = redirected(&job, header("location").as_deref(), &order.allowed)?;
@@ -260,7 +332,10 @@ async fn make(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
             status => return Err(refusal_of(status, &response).await),
         }
     }
-    Err(Refusal::new(Code::SourceFailed, "the source redirects more than 3 times"))
+    Err(Refusal::new(
+        Code::SourceFailed,
+        "the source redirects more than 3 times",
+    ))
 }
 
 async fn ask(gateway: &Gateway, job: &TransformJob) -> Result<Response, Refusal> {
@@ -273,28 +348,44 @@ async fn ask(gateway: &Gateway, job: &TransformJob) -> Result<Response, Refusal>
         Some(job.deadline_ms.saturating_add(GRACE_MS)),
     )
     .map_err(|error| Refusal::internal("transform-request", &error))?;
-    js::fetch(gateway.binding("TRANSFORM").as_ref(), &request).await.map_err(|error| transform_died(&error))
+    js::fetch(gateway.binding("TRANSFORM").as_ref(), &request)
+        .await
+        .map_err(|error| transform_died(&error))
 }
 
 fn transform_died(error: &JsValue) -> Refusal {
-    crate::log::line(&serde_json::json!({ "level": "error", "event": "transform-away", "message": js::describe(error) }));
+    crate::log::line(
+        &serde_json::json!({ "level": "error", "event": "transform-away", "message": js::describe(error) }),
+    );
     Refusal::new(Code::Busy, "no transform process could do this; try again shortly").with("retry-after", "2")
 }
 
 /// Where a redirect leads, checked against the tenant's list like any other source.
 fn redirected(job: &TransformJob, location: Option<&str>, allowed: &[AllowedSource]) -> Result<JobSource, Refusal> {
     let failed = || Refusal::new(Code::SourceFailed, "the source redirects to an address that is none");
-    let JobSource::Url { url, .. } = &job.source else { return Err(failed()) };
+    let JobSource::Url { url, .. } = &job.source else {
+        return Err(failed());
+    };
     let base = Url::parse(url).map_err(|_| failed())?;
-    let next = location.and_then(|location| base.join(location).ok()).ok_or_else(failed)?;
-    let target = source::check_allowed(&next, allowed)
-        .map_err(|_| Refusal::new(Code::SourceNotAllowed, "the source redirects to a host that is not on the list of allowed sources"))?;
+    let next = location
+        .and_then(|location| base.join(location).ok())
+        .ok_or_else(failed)?;
+    let target = source::check_allowed(&next, allowed).map_err(|_| {
+        Refusal::new(
+            Code::SourceNotAllowed,
+            "the source redirects to a host that is not on the list of allowed sources",
+        )
+    })?;
     Ok(url_source(&target))
 }
 
 /// A checked address as a job's source.
 pub(super) fn url_source(target: &Target) -> JobSource {
-    JobSource::Url { url: target.url.as_str().to_owned(), allow_private: target.allow_private, allow_port: target.allow_port }
+    JobSource::Url {
+        url: target.url.as_str().to_owned(),
+        allow_private: target.allow_private,
+        allow_port: target.allow_port,
+    }
 }
 
 /// The transform role's problem, taken over.
@@ -308,7 +399,10 @@ async fn refusal_of(status: u16, response: &Response) -> Refusal {
     };
     // There is no heavy lane behind this gateway: what exceeds the edge's budget is too large.
     let code = if code == Code::Heavy { Code::TooLarge } else { code };
-    let detail = document.get("detail").and_then(Value::as_str).unwrap_or_else(|| code.title());
+    let detail = document
+        .get("detail")
+        .and_then(Value::as_str)
+        .unwrap_or_else(|| code.title());
     let mut problem = Problem::new(code, detail);
     problem.limit = document.get("limit").and_then(Value::as_u64);
     problem.value = document.get("value").and_then(Value::as_u64);

@@ -71,7 +71,9 @@ pub(crate) fn find<'a>(method: &str, path: &'a str) -> Result<Route<'a>, NoRoute
     match path {
         "/api/health/liveness" => read_only(method).map(|()| Route::Liveness),
         "/api/health" => read_only(method).map(|()| Route::Readiness),
-        "/.well-known/jwks.json" => read_only(method).map(|()| Route::Origin(forwarded("limitApi", "api", Credentials::None))),
+        "/.well-known/jwks.json" => {
+            read_only(method).map(|()| Route::Origin(forwarded("limitApi", "api", Credentials::None)))
+        }
         _ if path.starts_with("/api/") => Ok(Route::Origin(api(method, path))),
         _ => Err(NoRoute::NotFound),
     }
@@ -85,18 +87,35 @@ fn read_only(method: &str) -> Result<(), NoRoute> {
 }
 
 const fn forwarded(setting: &'static str, name: &'static str, credentials: Credentials) -> Forwarded {
-    Forwarded { limit: (setting, name), credentials, max_body: Some(API_BODY) }
+    Forwarded {
+        limit: (setting, name),
+        credentials,
+        max_body: Some(API_BODY),
+    }
 }
 
 fn api(method: &str, path: &str) -> Forwarded {
-    let under = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let under = |prefix: &str| {
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     match path {
-        "/api/auth/login" | "/api/auth/register" if method == "POST" => forwarded("limitLogin", "login", Credentials::None),
+        "/api/auth/login" | "/api/auth/register" if method == "POST" => {
+            forwarded("limitLogin", "login", Credentials::None)
+        }
         "/api/auth/rotate" => forwarded("limitApi", "api", Credentials::SignatureOnly),
-        "/api/process" => Forwarded { max_body: None, ..forwarded("limitProcess", "process", Credentials::None) },
-        "/api/images" => Forwarded { max_body: None, ..forwarded("limitApi", "api", Credentials::Required) },
+        "/api/process" => Forwarded {
+            max_body: None,
+            ..forwarded("limitProcess", "process", Credentials::None)
+        },
+        "/api/images" => Forwarded {
+            max_body: None,
+            ..forwarded("limitApi", "api", Credentials::Required)
+        },
         "/api/auth/login" | "/api/auth/register" => forwarded("limitApi", "api", Credentials::None),
-        _ if under("/api/auth") || under("/api/admin") || under("/api/images") => forwarded("limitApi", "api", Credentials::Required),
+        _ if under("/api/auth") || under("/api/admin") || under("/api/images") => {
+            forwarded("limitApi", "api", Credentials::Required)
+        }
         _ => forwarded("limitApi", "api", Credentials::None),
     }
 }
@@ -120,14 +139,30 @@ mod tests {
         assert_eq!(find("HEAD", "/api/health"), Ok(Route::Readiness));
         assert_eq!(
             find("GET", "/img/w=1,f=auto/https://a/b/../c"),
-            Ok(Route::Image { options: "w=1,f=auto", source: "https://a/b/../c" })
+            Ok(Route::Image {
+                options: "w=1,f=auto",
+                source: "https://a/b/../c"
+            })
         );
-        assert_eq!(find("GET", "/img//u/1"), Ok(Route::Image { options: "", source: "u/1" }));
+        assert_eq!(
+            find("GET", "/img//u/1"),
+            Ok(Route::Image {
+                options: "",
+                source: "u/1"
+            })
+        );
     }
 
     #[test]
     fn what_needs_a_token_is_asked_for_one() {
-        for path in ["/api/auth/me", "/api/auth/sessions/1", "/api/admin/settings", "/api/images", "/api/images/1", "/api/auth/logout"] {
+        for path in [
+            "/api/auth/me",
+            "/api/auth/sessions/1",
+            "/api/admin/settings",
+            "/api/images",
+            "/api/images/1",
+            "/api/auth/logout",
+        ] {
             assert_eq!(forwarded("GET", path).1, Credentials::Required, "{path}");
         }
         assert_eq!(forwarded("POST", "/api/auth/rotate").1, Credentials::SignatureOnly);
@@ -139,23 +174,50 @@ mod tests {
 
     #[test]
     fn the_inside_is_not_there() {
-        for path in ["/internal/edge-config", "/metrics", "/__kado/v1/x", "/", "/img", "/img/w=1", "/admin", "/api"] {
+        for path in [
+            "/internal/edge-config",
+            "/metrics",
+            "/__kado/v1/x",
+            "/",
+            "/img",
+            "/img/w=1",
+            "/admin",
+            "/api",
+        ] {
             assert_eq!(find("GET", path), Err(NoRoute::NotFound), "{path}");
         }
     }
 
     #[test]
     fn hostile_paths_are_refused() {
-        assert_eq!(find("GET", "/api/../internal/x"), Err(NoRoute::Hostile(PathError::DotSegment)));
-        assert_eq!(find("GET", "/api/%2e%2e/internal"), Err(NoRoute::Hostile(PathError::DotSegment)));
-        assert_eq!(find("GET", "/api%2f..%2finternal"), Err(NoRoute::Hostile(PathError::EncodedSlash)));
-        assert_eq!(find("GET", &format!("/img/{}/x", "a".repeat(9000))), Err(NoRoute::Hostile(PathError::TooLong)));
+        assert_eq!(
+            find("GET", "/api/../internal/x"),
+            Err(NoRoute::Hostile(PathError::DotSegment))
+        );
+        assert_eq!(
+            find("GET", "/api/%2e%2e/internal"),
+            Err(NoRoute::Hostile(PathError::DotSegment))
+        );
+        assert_eq!(
+            find("GET", "/api%2f..%2finternal"),
+            Err(NoRoute::Hostile(PathError::EncodedSlash))
+        );
+        assert_eq!(
+            find("GET", &format!("/img/{}/x", "a".repeat(9000))),
+            Err(NoRoute::Hostile(PathError::TooLong))
+        );
     }
 
     #[test]
     fn a_wrong_method_is_told_the_right_one() {
-        assert_eq!(find("POST", "/img/w=1/u/1"), Err(NoRoute::Method { allow: "GET, HEAD" }));
-        assert_eq!(find("DELETE", "/api/health/liveness"), Err(NoRoute::Method { allow: "GET, HEAD" }));
+        assert_eq!(
+            find("POST", "/img/w=1/u/1"),
+            Err(NoRoute::Method { allow: "GET, HEAD" })
+        );
+        assert_eq!(
+            find("DELETE", "/api/health/liveness"),
+            Err(NoRoute::Method { allow: "GET, HEAD" })
+        );
     }
 
     proptest! {

@@ -49,7 +49,10 @@ thread_local! {
 
 /// What the origin answered.
 enum Fetched {
-    Config { config: Box<EdgeConfig>, json: String },
+    Config {
+        config: Box<EdgeConfig>,
+        json: String,
+    },
     Unchanged,
     UnknownHost,
     /// Away, slow, or saying what this edge cannot read.
@@ -144,14 +147,20 @@ async fn first_sight(gateway: &Gateway, host: &str) -> Result<Option<Snapshot>, 
         }
         Fetched::Unchanged | Fetched::Nothing => match object::load(&gateway.env, host).await {
             Some((config, confirmed_ms)) => Ok(Some(learn(host, config, confirmed_ms))),
-            None => Err(Refusal::new(Code::Unavailable, "the origin is away and nothing is known of this host yet").with("retry-after", "5")),
+            None => Err(Refusal::new(
+                Code::Unavailable,
+                "the origin is away and nothing is known of this host yet",
+            )
+            .with("retry-after", "5")),
         },
     }
 }
 
 async fn renew(gateway: &Gateway, host: &str) {
     let revision = HOSTS.with_borrow(|hosts| {
-        hosts.get(host).and_then(|known| known.snapshot.as_ref().map(|snapshot| snapshot.config.revision))
+        hosts
+            .get(host)
+            .and_then(|known| known.snapshot.as_ref().map(|snapshot| snapshot.config.revision))
     });
     match ask_origin(gateway, host, revision).await {
         Fetched::Config { config, json } => {
@@ -172,15 +181,34 @@ async fn renew(gateway: &Gateway, host: &str) {
 }
 
 async fn ask_origin(gateway: &Gateway, host: &str, revision: Option<u64>) -> Fetched {
-    let path = format!("/internal/edge-config?host={}", host.replace('[', "%5B").replace(']', "%5D"));
+    let path = format!(
+        "/internal/edge-config?host={}",
+        host.replace('[', "%5B").replace(']', "%5D")
+    );
     let etag = revision.map(|revision| format!("\"{revision}\""));
     let extra: Vec<_> = etag.iter().map(|etag| ("if-none-match", etag.as_str())).collect();
-    let principal = internal::Principal { tenant: "", client_ip: "", request_id: &gateway.request_id, traceparent: &gateway.traceparent };
+    let principal = internal::Principal {
+        tenant: "",
+        client_ip: "",
+        request_id: &gateway.request_id,
+        traceparent: &gateway.traceparent,
+    };
     let service = gateway.binding("INTERNAL");
-    let response = match internal::get(&gateway.environment, service.as_ref(), &path, &principal, &extra, FETCH_MS).await {
+    let response = match internal::get(
+        &gateway.environment,
+        service.as_ref(),
+        &path,
+        &principal,
+        &extra,
+        FETCH_MS,
+    )
+    .await
+    {
         Ok(response) => response,
         Err(error) => {
-            crate::log::line(&serde_json::json!({ "level": "warn", "event": "snapshot-unreachable", "message": js::describe(&error) }));
+            crate::log::line(
+                &serde_json::json!({ "level": "warn", "event": "snapshot-unreachable", "message": js::describe(&error) }),
+            );
             return Fetched::Nothing;
         }
     };
@@ -188,11 +216,18 @@ async fn ask_origin(gateway: &Gateway, host: &str, revision: Option<u64>) -> Fet
         304 => Fetched::Unchanged,
         404 | 421 => Fetched::UnknownHost,
         200 => {
-            let Ok(json) = js::text(&response).await else { return Fetched::Nothing };
+            let Ok(json) = js::text(&response).await else {
+                return Fetched::Nothing;
+            };
             match EdgeConfig::from_json(json.as_bytes()) {
-                Ok(config) => Fetched::Config { config: Box::new(config), json },
+                Ok(config) => Fetched::Config {
+                    config: Box::new(config),
+                    json,
+                },
                 Err(error) => {
-                    crate::log::line(&serde_json::json!({ "level": "error", "event": "snapshot-refused", "message": error.to_string() }));
+                    crate::log::line(
+                        &serde_json::json!({ "level": "error", "event": "snapshot-refused", "message": error.to_string() }),
+                    );
                     Fetched::Nothing
                 }
             }
@@ -206,7 +241,11 @@ async fn ask_origin(gateway: &Gateway, host: &str, revision: Option<u64>) -> Fet
 
 fn learn(host: &str, config: EdgeConfig, confirmed_ms: u64) -> Snapshot {
     let settings = Rc::new(config.settings());
-    let snapshot = Snapshot { config: Rc::new(config), settings, confirmed_ms };
+    let snapshot = Snapshot {
+        config: Rc::new(config),
+        settings,
+        confirmed_ms,
+    };
     remember(host, Some(snapshot.clone()), confirmed_ms);
     snapshot
 }
@@ -227,7 +266,13 @@ fn remember(host: &str, snapshot: Option<Snapshot>, confirmed_ms: u64) {
                 hosts.remove(&oldest);
             }
         }
-        hosts.insert(host.to_owned(), Known { snapshot, confirmed_ms, attempt_ms: js::now_ms() });
+        hosts.insert(
+            host.to_owned(),
+            Known {
+                snapshot,
+                confirmed_ms,
+                attempt_ms: js::now_ms(),
+            },
+        );
     });
 }
-

@@ -20,15 +20,29 @@ pub(crate) fn of(settings: &Settings, source_cache_control: Option<&str>, immuta
     let wanted = if immutable {
         most
     } else {
-        source_cache_control.map_or_else(|| settings.integer("imageDefaultTtl"), |value| said(value, settings.integer("imageDefaultTtl")))
+        source_cache_control.map_or_else(
+            || settings.integer("imageDefaultTtl"),
+            |value| said(value, settings.integer("imageDefaultTtl")),
+        )
     };
-    Lifetime { fresh: wanted.min(most).max(least.min(most)), stale: settings.integer("imageStaleTtl") }
+    Lifetime {
+        fresh: wanted.min(most).max(least.min(most)),
+        stale: settings.integer("imageStaleTtl"),
+    }
 }
 
 /// What a `Cache-Control` says for a shared cache, in seconds.
 fn said(value: &str, default: u64) -> u64 {
-    let directives = || value.split(',').map(|directive| directive.trim().split_once('=').unwrap_or((directive.trim(), "")));
-    if directives().any(|(name, _)| ["no-store", "no-cache", "private"].iter().any(|word| name.eq_ignore_ascii_case(word))) {
+    let directives = || {
+        value
+            .split(',')
+            .map(|directive| directive.trim().split_once('=').unwrap_or((directive.trim(), "")))
+    };
+    if directives().any(|(name, _)| {
+        ["no-store", "no-cache", "private"]
+            .iter()
+            .any(|word| name.eq_ignore_ascii_case(word))
+    }) {
         return 0;
     }
     let seconds = |wanted: &str| {
@@ -50,7 +64,13 @@ mod tests {
 
     #[test]
     fn the_source_says_and_the_settings_clamp() {
-        assert_eq!(of(&Settings::default(), None, false), Lifetime { fresh: 86_400, stale: 86_400 });
+        assert_eq!(
+            of(&Settings::default(), None, false),
+            Lifetime {
+                fresh: 86_400,
+                stale: 86_400
+            }
+        );
         for (value, expected) in [
             ("max-age=3600", 3600),
             ("public, s-maxage=7200, max-age=3600", 7200),

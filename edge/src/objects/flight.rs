@@ -25,7 +25,11 @@ enum Call {
     /// Wants to make the rendering, or to wait until somebody has.
     Board { key: String },
     /// Has made it, or failed.
-    Land { key: String, lease: u64, failure: Option<Failure> },
+    Land {
+        key: String,
+        lease: u64,
+        failure: Option<Failure>,
+    },
 }
 
 /// Why a rendering could not be made.
@@ -80,7 +84,10 @@ pub struct Flight {
 impl DurableObject for Flight {
     fn new(_state: State, _env: Env) -> Self {
         // Starts at the clock, so that a lease of an object that was evicted meanwhile names nothing here.
-        Self { leases: RefCell::default(), next: RefCell::new(js::now_ms()) }
+        Self {
+            leases: RefCell::default(),
+            next: RefCell::new(js::now_ms()),
+        }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -108,7 +115,9 @@ impl Flight {
                 None => None,
             }
         };
-        let Some((finished, left_ms)) = wait else { return self.lead(key) };
+        let Some((finished, left_ms)) = wait else {
+            return self.lead(key);
+        };
         match select(finished, Box::pin(Delay::from(Duration::from_millis(left_ms)))).await {
             Either::Left((Ok(None), _)) => Boarded::Landed,
             Either::Left((Ok(Some(failure)), _)) => Boarded::Failed { failure },
@@ -126,7 +135,11 @@ impl Flight {
         }
         let mut next = self.next.borrow_mut();
         *next += 1;
-        let lease = Lease { number: *next, until_ms: now + LEASE_MS, waiting: Vec::new() };
+        let lease = Lease {
+            number: *next,
+            until_ms: now + LEASE_MS,
+            waiting: Vec::new(),
+        };
         leases.insert(key, lease);
         Boarded::Lead { lease: *next }
     }
@@ -151,14 +164,26 @@ pub(crate) async fn board(env: &Env, key: &str, one_per_key: bool) -> std::resul
 
 /// Ends a lease. Whoever does not hear of it waits for the lease's end, so a failure is logged and no more.
 pub(crate) async fn land(env: &Env, key: &str, lease: u64, failure: Option<Failure>, one_per_key: bool) {
-    let landed = Call::Land { key: key.to_owned(), lease, failure };
+    let landed = Call::Land {
+        key: key.to_owned(),
+        lease,
+        failure,
+    };
     if let Err(error) = call(env, key, &landed, one_per_key).await {
-        crate::log::line(&serde_json::json!({ "level": "warn", "event": "flight-not-landed", "message": js::describe(&error) }));
+        crate::log::line(
+            &serde_json::json!({ "level": "warn", "event": "flight-not-landed", "message": js::describe(&error) }),
+        );
     }
 }
 
 async fn call(env: &Env, key: &str, call: &Call, one_per_key: bool) -> std::result::Result<web_sys::Response, JsValue> {
     let body = serde_json::to_string(call).map_err(|error| JsValue::from_str(&error.to_string()))?;
     let request = js::request("POST", "http://flight/", &[], Some(&JsValue::from_str(&body)), None)?;
-    super::call(env, NAMESPACE, &super::object_name("flight", key, one_per_key), &request).await
+    super::call(
+        env,
+        NAMESPACE,
+        &super::object_name("flight", key, one_per_key),
+        &request,
+    )
+    .await
 }

@@ -13,19 +13,31 @@ const SHARDS: u32 = 256;
 
 /// Sends a request to the object of this name.
 async fn call(env: &Env, namespace: &str, name: &str, request: &Request) -> Result<Response, JsValue> {
-    let stub = env.durable_object(namespace).and_then(|namespace| namespace.get_by_name(name)).map_err(JsValue::from)?;
-    let response = stub.fetch_with_request(worker::Request::from(request.clone()?)).await.map_err(JsValue::from)?;
+    let stub = env
+        .durable_object(namespace)
+        .and_then(|namespace| namespace.get_by_name(name))
+        .map_err(JsValue::from)?;
+    let response = stub
+        .fetch_with_request(worker::Request::from(request.clone()?))
+        .await
+        .map_err(JsValue::from)?;
     Ok(response.into())
 }
 
 /// The name of the object that holds a key: one of [`SHARDS`] self-hosted, one per key on Cloudflare.
 fn object_name(prefix: &str, key: &str, one_per_key: bool) -> String {
-    if one_per_key { format!("{prefix}/{key}") } else { format!("{prefix}/{}", fnv1a(key) % SHARDS) }
+    if one_per_key {
+        format!("{prefix}/{key}")
+    } else {
+        format!("{prefix}/{}", fnv1a(key) % SHARDS)
+    }
 }
 
 /// FNV-1a: spreads keys evenly enough, and is the same in every build.
 fn fnv1a(text: &str) -> u32 {
-    text.bytes().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    text.bytes().fold(0x811C_9DC5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]
@@ -35,7 +47,9 @@ mod tests {
 
     #[test]
     fn keys_spread_over_the_shards() {
-        let names: HashSet<_> = (0..10_000).map(|n| object_name("login", &format!("203.0.113.{n}"), false)).collect();
+        let names: HashSet<_> = (0..10_000)
+            .map(|n| object_name("login", &format!("203.0.113.{n}"), false))
+            .collect();
         assert_eq!(names.len(), SHARDS as usize);
         assert_eq!(object_name("login", "a", true), "login/a");
     }

@@ -47,14 +47,23 @@ pub struct RateLimiter {
 
 impl DurableObject for RateLimiter {
     fn new(state: State, _env: Env) -> Self {
-        Self { state, counters: RefCell::default(), alarm_ms: RefCell::default() }
+        Self {
+            state,
+            counters: RefCell::default(),
+            alarm_ms: RefCell::default(),
+        }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         let take: Take = request.json().await?;
         let now = js::now_ms();
         if !self.counters.borrow().contains_key(&take.key) {
-            let stored = self.state.storage().get::<Entry>(&take.key).await?.filter(|entry| entry.until_ms > now);
+            let stored = self
+                .state
+                .storage()
+                .get::<Entry>(&take.key)
+                .await?
+                .filter(|entry| entry.until_ms > now);
             if let Some(entry) = stored {
                 // Another request may have loaded it, and counted, while this one waited.
                 self.counters.borrow_mut().entry(take.key.clone()).or_insert(entry);
@@ -109,15 +118,24 @@ impl RateLimiter {
             Mode::Strict => Counter::Strict(strict::Log::default()),
             Mode::Fast => Counter::Fast(gcra::Tat::default()),
         };
-        let entry = counters.entry(take.key.clone()).or_insert_with(|| Entry { counter: fresh(), until_ms: 0 });
-        if matches!((&entry.counter, take.rule.mode), (Counter::Strict(_), Mode::Fast) | (Counter::Fast(_), Mode::Strict)) {
+        let entry = counters.entry(take.key.clone()).or_insert_with(|| Entry {
+            counter: fresh(),
+            until_ms: 0,
+        });
+        if matches!(
+            (&entry.counter, take.rule.mode),
+            (Counter::Strict(_), Mode::Fast) | (Counter::Fast(_), Mode::Strict)
+        ) {
             entry.counter = fresh();
         }
         let taken = match &mut entry.counter {
             Counter::Strict(log) => {
                 let decision = log.take(&take.rule, now);
                 entry.until_ms = log.matters_until(&take.rule).unwrap_or(now);
-                Taken { granted: u32::from(decision.admitted), decision }
+                Taken {
+                    granted: u32::from(decision.admitted),
+                    decision,
+                }
             }
             Counter::Fast(tat) => {
                 let (granted, decision) = gcra::take(tat, &take.rule, take.wanted, now);
@@ -136,18 +154,29 @@ impl RateLimiter {
         }
         *self.alarm_ms.borrow_mut() = until_ms;
         let delay = until_ms.saturating_sub(js::now_ms()) + 1000;
-        self.state.storage().set_alarm(std::time::Duration::from_millis(delay)).await
+        self.state
+            .storage()
+            .set_alarm(std::time::Duration::from_millis(delay))
+            .await
     }
 }
 
 /// Asks the object that counts this key.
-pub(crate) async fn take(env: &Env, rule_name: &str, take: &Take, one_per_key: bool) -> std::result::Result<Taken, JsValue> {
+pub(crate) async fn take(
+    env: &Env,
+    rule_name: &str,
+    take: &Take,
+    one_per_key: bool,
+) -> std::result::Result<Taken, JsValue> {
     let body = serde_json::to_string(take).map_err(|error| JsValue::from_str(&error.to_string()))?;
     let request = js::request("POST", "http://limiter/", &[], Some(&JsValue::from_str(&body)), None)?;
     let name = super::object_name(rule_name, &take.key, one_per_key);
     let response = super::call(env, NAMESPACE, &name, &request).await?;
     if response.status() != 200 {
-        return Err(JsValue::from_str(&format!("the limiter answered {}", response.status())));
+        return Err(JsValue::from_str(&format!(
+            "the limiter answered {}",
+            response.status()
+        )));
     }
     serde_json::from_str(&js::text(&response).await?).map_err(|error| JsValue::from_str(&error.to_string()))
 }

@@ -47,21 +47,29 @@ impl DurableObject for Snapshot {
 
 /// Stores a host's snapshot. A failure costs nothing but the memory of it, so it is logged and no more.
 pub(crate) async fn store(env: &Env, host: &str, json: &str, confirmed_ms: u64) {
-    let stored = Stored { confirmed_ms, json: json.to_owned() };
+    let stored = Stored {
+        confirmed_ms,
+        json: json.to_owned(),
+    };
     let put = async {
         let body = serde_json::to_string(&stored).map_err(|error| JsValue::from_str(&error.to_string()))?;
         let request = js::request("PUT", "http://snapshot/", &[], Some(&JsValue::from_str(&body)), None)?;
         super::call(env, NAMESPACE, host, &request).await
     };
     if let Err(error) = put.await {
-        crate::log::line(&serde_json::json!({ "level": "warn", "event": "snapshot-not-stored", "message": js::describe(&error) }));
+        crate::log::line(
+            &serde_json::json!({ "level": "warn", "event": "snapshot-not-stored", "message": js::describe(&error) }),
+        );
     }
 }
 
 /// A host's snapshot, and when the origin last confirmed it.
 pub(crate) async fn load(env: &Env, host: &str) -> Option<(EdgeConfig, u64)> {
     let request = js::request("GET", "http://snapshot/", &[], None, None).ok()?;
-    let response = super::call(env, NAMESPACE, host, &request).await.ok().filter(|response| response.status() == 200)?;
+    let response = super::call(env, NAMESPACE, host, &request)
+        .await
+        .ok()
+        .filter(|response| response.status() == 200)?;
     let stored: Stored = serde_json::from_str(&js::text(&response).await.ok()?).ok()?;
     Some((EdgeConfig::from_json(stored.json.as_bytes()).ok()?, stored.confirmed_ms))
 }

@@ -25,7 +25,11 @@ impl Chunks {
     pub(super) fn push(&mut self, bytes: Uint8Array) {
         let length = bytes.length();
         if length > 0 {
-            self.chunks.get_mut().push(Chunk { start: self.total, length, bytes: Some(bytes) });
+            self.chunks.get_mut().push(Chunk {
+                start: self.total,
+                length,
+                bytes: Some(bytes),
+            });
             self.total += u64::from(length);
         }
     }
@@ -46,12 +50,19 @@ impl Source for Chunks {
         let mut filled = 0;
         let first = chunks.partition_point(|chunk| chunk.start + u64::from(chunk.length) <= offset);
         for chunk in chunks.iter().skip(first) {
-            let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) else { break };
+            let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) else {
+                break;
+            };
             let at = offset + filled as u64;
             let bytes = chunk.bytes.as_ref().ok_or(SourceError::Released(at))?;
             let skip = u32::try_from(at.saturating_sub(chunk.start)).unwrap_or(u32::MAX);
-            let count = chunk.length.saturating_sub(skip).min(u32::try_from(rest.len()).unwrap_or(u32::MAX));
-            let Some(part) = rest.get_mut(..count as usize) else { break };
+            let count = chunk
+                .length
+                .saturating_sub(skip)
+                .min(u32::try_from(rest.len()).unwrap_or(u32::MAX));
+            let Some(part) = rest.get_mut(..count as usize) else {
+                break;
+            };
             bytes.subarray(skip, skip + count).copy_to(part);
             filled += count as usize;
         }
@@ -59,7 +70,12 @@ impl Source for Chunks {
     }
 
     fn release_before(&self, offset: u64) {
-        for chunk in self.chunks.borrow_mut().iter_mut().take_while(|chunk| chunk.start + u64::from(chunk.length) <= offset) {
+        for chunk in self
+            .chunks
+            .borrow_mut()
+            .iter_mut()
+            .take_while(|chunk| chunk.start + u64::from(chunk.length) <= offset)
+        {
             chunk.bytes = None;
         }
     }

@@ -14,7 +14,11 @@ pub(super) struct EdgeCodecs {
 impl EdgeCodecs {
     /// Memory of the loaded modules, in bytes.
     pub(super) fn memory_bytes(&self) -> u64 {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a byte length is a positive integer")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a byte length is a positive integer"
+        )]
         let bytes = self.webp.as_ref().map_or(0, |module| module.memory_bytes() as u64);
         bytes
     }
@@ -34,6 +38,9 @@ impl Codecs for EdgeCodecs {
         let settings = serde_wasm_bindgen::to_value(settings).map_err(|error| CodecError::Failed(error.to_string()))?;
         // A copy on the JavaScript side, of the output's size: the module cannot read our memory.
         let pixels = Uint8Array::from(rgba);
-        module.encode(&pixels, width, height, &settings).map(|bytes| bytes.to_vec()).map_err(failed)
+        module
+            .encode(&pixels, width, height, &settings)
+            .map(|bytes| bytes.to_vec())
+            .map_err(failed)
     }
 }

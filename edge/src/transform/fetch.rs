@@ -35,14 +35,26 @@ pub(super) struct SourceBytes {
 ///
 /// # Errors
 /// Why it could not be had. Nothing of the source's own words is told: they could be anybody's.
-pub(super) async fn source(job: &TransformJob, request: &Request, environment: &Environment, env: &Env) -> Result<Fetched, Refusal> {
+pub(super) async fn source(
+    job: &TransformJob,
+    request: &Request,
+    environment: &Environment,
+    env: &Env,
+) -> Result<Fetched, Refusal> {
     match &job.source {
         JobSource::Stored { id } => stored(job, &id.hyphenated().to_string(), environment, env).await,
-        JobSource::Url { url, allow_private, allow_port } => remote(job, url, *allow_private, *allow_port, env).await,
+        JobSource::Url {
+            url,
+            allow_private,
+            allow_port,
+        } => remote(job, url, *allow_private, *allow_port, env).await,
         JobSource::Body => {
             let declared = content_length(request.headers().get("content-length").ok().flatten());
             let chunks = drain(request.body(), declared, job.limits.max_bytes).await?;
-            Ok(Fetched::Bytes(SourceBytes { chunks, cache_control: None }))
+            Ok(Fetched::Bytes(SourceBytes {
+                chunks,
+                cache_control: None,
+            }))
         }
     }
 }
@@ -57,34 +69,70 @@ async fn stored(job: &TransformJob, id: &str, environment: &Environment, env: &E
     };
     let path = format!("/internal/blobs/u/{id}");
     let service = js::binding(env, "INTERNAL");
-    let response = internal::get(environment, service.as_ref(), &path, &principal, &[], job.deadline_ms).await.map_err(|error| {
-        crate::log::line(&serde_json::json!({ "level": "error", "event": "origin-away", "message": js::describe(&error) }));
-        Refusal::new(Code::Unavailable, "the store of originals does not answer; try again shortly").with("retry-after", "5")
-    })?;
+    let response = internal::get(environment, service.as_ref(), &path, &principal, &[], job.deadline_ms)
+        .await
+        .map_err(|error| {
+            crate::log::line(
+                &serde_json::json!({ "level": "error", "event": "origin-away", "message": js::describe(&error) }),
+            );
+            Refusal::new(
+                Code::Unavailable,
+                "the store of originals does not answer; try again shortly",
+            )
+            .with("retry-after", "5")
+        })?;
     match response.status() {
         200 => bytes(&response, job.limits.max_bytes).await,
-        404 => Err(Refusal::new(Code::SourceNotFound, "there is no stored picture with this identifier")),
-        _ => Err(Refusal::new(Code::Unavailable, "the store of originals failed; try again shortly").with("retry-after", "5")),
+        404 => Err(Refusal::new(
+            Code::SourceNotFound,
+            "there is no stored picture with this identifier",
+        )),
+        _ => Err(
+            Refusal::new(Code::Unavailable, "the store of originals failed; try again shortly")
+                .with("retry-after", "5"),
+        ),
     }
 }
 
-async fn remote(job: &TransformJob, url: &str, allow_private: bool, allow_port: bool, env: &Env) -> Result<Fetched, Refusal> {
-    let (most, timeout) = (job.limits.max_bytes.to_string(), job.deadline_ms.to_string());
+async fn remote(
+    job: &TransformJob,
+    url: &str,
+    allow_private: bool,
+    allow_port: bool,
+    env: &Env,
+) -> Result<Fetched, Refusal> {
+    // The rest is for the transform: a source that takes all the time there is must be told apart from work that does.
+    let patience_ms = job.deadline_ms / 4 * 3;
+    let (most, timeout) = (job.limits.max_bytes.to_string(), patience_ms.to_string());
     let service = js::binding(env, "SOURCES");
     let request = if service.is_some() {
-        let mut headers = vec![(KADO_SOURCE, url), (KADO_MAX_BYTES, most.as_str()), (KADO_TIMEOUT_MS, timeout.as_str())];
+        let mut headers = vec![
+            (KADO_SOURCE, url),
+            (KADO_MAX_BYTES, most.as_str()),
+            (KADO_TIMEOUT_MS, timeout.as_str()),
+        ];
         headers.extend(allow_private.then_some((KADO_ALLOW_PRIVATE, "1")));
         headers.extend(allow_port.then_some((KADO_ALLOW_PORT, "1")));
-        js::request("GET", "http://egress/v1/fetch", &headers, None, Some(job.deadline_ms))
+        js::request("GET", "http://egress/v1/fetch", &headers, None, Some(patience_ms))
     } else {
         // On Cloudflare the platform itself refuses addresses that are not public.
-        let headers = [("accept", "image/*"), ("accept-encoding", "identity"), ("via", "1.1 kado")];
-        js::request("GET", url, &headers, None, Some(job.deadline_ms))
+        let headers = [
+            ("accept", "image/*"),
+            ("accept-encoding", "identity"),
+            ("via", "1.1 kado"),
+        ];
+        js::request("GET", url, &headers, None, Some(patience_ms))
     };
     let request = request.map_err(|_| Refusal::new(Code::BadSource, "the source is no address that can be fetched"))?;
     let response = js::fetch(service.as_ref(), &request).await.map_err(|error| {
-        crate::log::line(&serde_json::json!({ "level": "warn", "event": "source-failed", "message": js::describe(&error) }));
-        if is_timeout(&error) { timed_out() } else { Refusal::new(Code::SourceFailed, "the source could not be reached") }
+        crate::log::line(
+            &serde_json::json!({ "level": "warn", "event": "source-failed", "message": js::describe(&error) }),
+        );
+        if is_timeout(&error) {
+            timed_out()
+        } else {
+            Refusal::new(Code::SourceFailed, "the source could not be reached")
+        }
     })?;
     if let Some(reason) = response.headers().get(KADO_EGRESS_ERROR).ok().flatten() {
         return Err(egress_failed(&reason, job.limits.max_bytes));
@@ -93,16 +141,24 @@ async fn remote(job: &TransformJob, url: &str, allow_private: bool, allow_port: 
         200 => bytes(&response, job.limits.max_bytes).await,
         301 | 302 | 303 | 307 | 308 => {
             let location = response.headers().get("location").ok().flatten();
-            location.map(Fetched::Redirect).ok_or_else(|| Refusal::new(Code::SourceFailed, "the source redirects to nowhere"))
+            location
+                .map(Fetched::Redirect)
+                .ok_or_else(|| Refusal::new(Code::SourceFailed, "the source redirects to nowhere"))
         }
         404 | 410 => Err(Refusal::new(Code::SourceNotFound, "the source has no such picture")),
-        _ => Err(Refusal::new(Code::SourceFailed, "the source did not answer with a picture")),
+        _ => Err(Refusal::new(
+            Code::SourceFailed,
+            "the source did not answer with a picture",
+        )),
     }
 }
 
 fn egress_failed(reason: &str, most: u64) -> Refusal {
     match reason {
-        "address-refused" => Refusal::new(Code::SourceNotAllowed, "the source's address is not one that may be fetched"),
+        "address-refused" => Refusal::new(
+            Code::SourceNotAllowed,
+            "the source's address is not one that may be fetched",
+        ),
         "timeout" => timed_out(),
         "too-large" => Problem::new(Code::TooLarge, format!("the source may have {most} bytes, it has more")).into(),
         _ => Refusal::new(Code::SourceFailed, "the source could not be fetched"),
@@ -114,14 +170,19 @@ fn timed_out() -> Refusal {
 }
 
 fn is_timeout(error: &JsValue) -> bool {
-    error.dyn_ref::<js_sys::Error>().is_some_and(|error| error.name() == "TimeoutError")
+    error
+        .dyn_ref::<js_sys::Error>()
+        .is_some_and(|error| error.name() == "TimeoutError")
 }
 
 async fn bytes(response: &Response, most: u64) -> Result<Fetched, Refusal> {
     let header = |name: &str| response.headers().get(name).ok().flatten();
     let declared = content_length(header("content-length"));
     let chunks = drain(response.body(), declared, most).await?;
-    Ok(Fetched::Bytes(SourceBytes { chunks, cache_control: header("cache-control") }))
+    Ok(Fetched::Bytes(SourceBytes {
+        chunks,
+        cache_control: header("cache-control"),
+    }))
 }
 
 fn content_length(header: Option<String>) -> Option<u64> {
@@ -131,7 +192,14 @@ fn content_length(header: Option<String>) -> Option<u64> {
 /// Reads a body to its end. One that is shorter than it said is an error, and never half a picture.
 async fn drain(body: Option<ReadableStream>, declared: Option<u64>, most: u64) -> Result<Chunks, Refusal> {
     let mut chunks = Chunks::default();
-    let too_large = |value| -> Refusal { Problem::new(Code::TooLarge, format!("the source may have {most} bytes, it has {value} or more")).with_limit(most, value).into() };
+    let too_large = |value| -> Refusal {
+        Problem::new(
+            Code::TooLarge,
+            format!("the source may have {most} bytes, it has {value} or more"),
+        )
+        .with_limit(most, value)
+        .into()
+    };
     if let Some(length) = declared.filter(|length| *length > most) {
         return Err(too_large(length));
     }
@@ -139,12 +207,17 @@ async fn drain(body: Option<ReadableStream>, declared: Option<u64>, most: u64) -
     if let Some(body) = body {
         let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
         loop {
-            let read = JsFuture::from(reader.read()).await.map_err(|error| if is_timeout(&error) { timed_out() } else { cut() })?;
+            let read = JsFuture::from(reader.read())
+                .await
+                .map_err(|error| if is_timeout(&error) { timed_out() } else { cut() })?;
             let field = |name: &str| Reflect::get(&read, &JsValue::from_str(name));
             if field("done").is_ok_and(|done| done.is_truthy()) {
                 break;
             }
-            let chunk = field("value").ok().and_then(|value| value.dyn_into::<Uint8Array>().ok()).ok_or_else(cut)?;
+            let chunk = field("value")
+                .ok()
+                .and_then(|value| value.dyn_into::<Uint8Array>().ok())
+                .ok_or_else(cut)?;
             chunks.push(chunk);
             if chunks.total() > most {
                 // The rest is not wanted; what the stream says to that is of no use either.
@@ -153,5 +226,9 @@ async fn drain(body: Option<ReadableStream>, declared: Option<u64>, most: u64) -
             }
         }
     }
-    if declared.is_some_and(|length| length != chunks.total()) { Err(cut()) } else { Ok(chunks) }
+    if declared.is_some_and(|length| length != chunks.total()) {
+        Err(cut())
+    } else {
+        Ok(chunks)
+    }
 }

@@ -50,7 +50,12 @@ pub(crate) async fn handle(request: Request, environment: Rc<Environment>, env: 
         Ok(Done::Picture(answer)) => answer,
         Ok(Done::Redirect(location)) => Answer::empty(REDIRECT_STATUS).with("location", &location),
         Err(refusal) => {
-            let id = request.headers().get(kado_shared::headers::X_REQUEST_ID).ok().flatten().unwrap_or_default();
+            let id = request
+                .headers()
+                .get(kado_shared::headers::X_REQUEST_ID)
+                .ok()
+                .flatten()
+                .unwrap_or_default();
             refusal.into_answer(&id)
         }
     };
@@ -60,9 +65,17 @@ pub(crate) async fn handle(request: Request, environment: Rc<Environment>, env: 
 async fn serve(request: &Request, environment: &Environment, env: &Env) -> Result<Done, Refusal> {
     let bad = |detail: String| Refusal::new(Code::BadRequest, detail);
     if request.method() != "POST" || !request.url().ends_with(PATH) {
-        return Err(Refusal::new(Code::NotFound, "the transform role answers POST /v1/transform"));
+        return Err(Refusal::new(
+            Code::NotFound,
+            "the transform role answers POST /v1/transform",
+        ));
     }
-    let header = request.headers().get(KADO_JOB).ok().flatten().ok_or_else(|| bad("the header Kado-Job is missing".to_owned()))?;
+    let header = request
+        .headers()
+        .get(KADO_JOB)
+        .ok()
+        .flatten()
+        .ok_or_else(|| bad("the header Kado-Job is missing".to_owned()))?;
     let job = TransformJob::from_header(&header).map_err(|error| bad(error.to_string()))?;
     let started = js::now_ms();
     let _turn = turn::take(started, job.deadline_ms)?;
@@ -101,12 +114,18 @@ async fn serve(request: &Request, environment: &Environment, env: &Env) -> Resul
 async fn transform(job: &TransformJob, chunks: &Chunks) -> Result<(Output, ImageInfo, u64), Refusal> {
     let options = Resolved::parse(&job.options)
         .map_err(|_| Refusal::new(Code::BadRequest, "the job's options are not in normal form"))?;
-    let limits = Limits { source_bytes: job.limits.max_bytes, pixels: job.limits.max_pixels, ..Limits::EDGE };
+    let limits = Limits {
+        source_bytes: job.limits.max_bytes,
+        pixels: job.limits.max_pixels,
+        ..Limits::EDGE
+    };
     let info = kado_imaging::probe(chunks, &limits).map_err(|error| refuse(&error))?;
     let plan = kado_imaging::plan(&info, &options, &limits).map_err(|error| refuse(&error))?;
     let codecs = load(&plan).await?;
     let output = kado_imaging::transform(chunks, &plan, &limits, &codecs, &|| false).map_err(|error| refuse(&error))?;
-    let memory = js::linear_memory_bytes().saturating_add(codecs.memory_bytes()).saturating_add(chunks.total());
+    let memory = js::linear_memory_bytes()
+        .saturating_add(codecs.memory_bytes())
+        .saturating_add(chunks.total());
     codecs.release();
     Ok((output, info, memory))
 }
@@ -116,7 +135,9 @@ async fn load(plan: &Plan) -> Result<EdgeCodecs, Refusal> {
     match plan.codec() {
         None => Ok(EdgeCodecs::default()),
         Some(Codec::WebP) => {
-            let module = js::load_webp().await.map_err(|error| Refusal::internal("codec-not-loaded", &error))?;
+            let module = js::load_webp()
+                .await
+                .map_err(|error| Refusal::internal("codec-not-loaded", &error))?;
             Ok(EdgeCodecs { webp: Some(module) })
         }
     }
@@ -124,13 +145,20 @@ async fn load(plan: &Plan) -> Result<EdgeCodecs, Refusal> {
 
 /// The engine's error as a problem.
 fn refuse(error: &ImageError) -> Refusal {
-    let code = if error.is_heavy() { Code::Heavy } else { Code::from_code(error.code()).unwrap_or(Code::Internal) };
+    let code = if error.is_heavy() {
+        Code::Heavy
+    } else {
+        Code::from_code(error.code()).unwrap_or(Code::Internal)
+    };
     let mut problem = Problem::new(code, error.to_string());
     if let ImageError::TooLarge { limit, value, .. } = error {
         problem = problem.with_limit(*limit, *value);
     }
     if let ImageError::BadOptions(errors) = error {
-        let fields = errors.iter().map(|error| FieldError { field: error.option.clone(), detail: error.to_string() });
+        let fields = errors.iter().map(|error| FieldError {
+            field: error.option.clone(),
+            detail: error.to_string(),
+        });
         problem = problem.with_errors(fields.collect());
     }
     problem.into()
