@@ -37,7 +37,7 @@ enum Action {
     Set {
         /// Name of the setting.
         name: String,
-        /// Value as JSON: 2048, true, '"text"', '["https://example.com"]'; null takes the value back.
+        /// Value as JSON: 2048, true, '"text"', '[]'; null takes the value back.
         value: String,
         #[command(flatten)]
         scope: Scope,
