@@ -56,7 +56,7 @@ impl Answer {
             .entries()
             .into_iter()
             .filter_map(Result::ok)
-            .filter_map(pair)
+            .filter_map(|entry| pair(&entry))
             .collect();
         let body = response
             .body()
@@ -178,15 +178,15 @@ impl Answer {
     }
 }
 
-fn pair(entry: JsValue) -> Option<(String, String)> {
-    let entry = js_sys::Array::from(&entry);
+fn pair(entry: &JsValue) -> Option<(String, String)> {
+    let entry = js_sys::Array::from(entry);
     Some((entry.get(0).as_string()?, entry.get(1).as_string()?))
 }
 
 /// Why a request is not served: the problem, and headers that belong to it.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    pub(crate) problem: Problem,
+    pub(crate) problem: Box<Problem>,
     pub(crate) headers: Vec<(&'static str, String)>,
 }
 
@@ -194,7 +194,7 @@ impl Refusal {
     /// A refusal without further headers.
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
-            problem: Problem::new(code, detail),
+            problem: Box::new(Problem::new(code, detail)),
             headers: Vec::new(),
         }
     }
@@ -224,7 +224,7 @@ impl Refusal {
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         Self {
-            problem,
+            problem: Box::new(problem),
             headers: Vec::new(),
         }
     }

@@ -46,9 +46,9 @@ pub(crate) fn sign(
         (TRACEPARENT, principal.traceparent),
     ] {
         if value.is_empty() {
-            headers.delete(name)?
+            headers.delete(name)?;
         } else {
-            headers.set(name, value)?
+            headers.set(name, value)?;
         }
     }
     Ok(())

@@ -121,11 +121,11 @@ fn order(
     let hints = ClientHints::from_headers(|name| exchange.header(name));
     let negotiated = negotiate(options, &hints, ENCODERS);
     let settings = &snapshot.settings;
-    let parsed = Source::parse(source, exchange.query.as_deref()).map_err(refuse_source)?;
+    let parsed = Source::parse(source, exchange.query.as_deref()).map_err(|error| refuse_source(&error))?;
     let allowed = settings.sources();
     let target = parsed
         .resolve(&settings.text("imageOrigin"), &allowed)
-        .map_err(refuse_source)?;
+        .map_err(|error| refuse_source(&error))?;
     let normal_form = negotiated.resolved.normal_form();
     let format = normal_form
         .split(',')
@@ -189,10 +189,10 @@ fn bad_options(errors: &[OptionError]) -> Refusal {
     Problem::new(Code::BadOptions, detail).with_errors(fields).into()
 }
 
-fn refuse_source(error: SourceError) -> Refusal {
+fn refuse_source(error: &SourceError) -> Refusal {
     match error {
-        SourceError::Malformed(detail) => Refusal::new(Code::BadSource, detail),
-        SourceError::NotAllowed(detail) => Refusal::new(Code::SourceNotAllowed, detail),
+        SourceError::Malformed(detail) => Refusal::new(Code::BadSource, *detail),
+        SourceError::NotAllowed(detail) => Refusal::new(Code::SourceNotAllowed, *detail),
     }
 }
 

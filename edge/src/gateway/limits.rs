@@ -117,7 +117,7 @@ fn refused(name: &str, rule: &Rule, decision: Decision, headers: Vec<(&'static s
         rule.quota, rule.window_seconds
     );
     Refusal {
-        problem: Problem::new(Code::RateLimited, detail).with_violated_policy(name),
+        problem: Box::new(Problem::new(Code::RateLimited, detail).with_violated_policy(name)),
         headers,
     }
 }

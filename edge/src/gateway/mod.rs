@@ -21,7 +21,7 @@ use kado_shared::{
     edge_config::TOO_OLD_MS,
     headers::X_REQUEST_ID,
     path_guard::PathError,
-    problem::Code,
+    problem::{Code, Problem},
     security_headers::{self, Surface},
 };
 use wasm_bindgen::JsValue;
@@ -100,9 +100,9 @@ pub(crate) async fn handle(
         let preflight = exchange.method == "OPTIONS";
         for (name, value) in cors::headers(&cors_origins, exchange.header("origin").as_deref(), preflight) {
             if name == "vary" {
-                answer.append(name, &value)
+                answer.append(name, &value);
             } else {
-                answer.set(name, &value)
+                answer.set(name, &value);
             }
         }
     }
@@ -217,12 +217,8 @@ fn check_body_size(exchange: &Exchange, snapshot: &Snapshot, forwarded: Forwarde
     match length.parse::<u64>() {
         Ok(length) if length <= most => Ok(()),
         Ok(length) => {
-            let mut refusal = Refusal::new(
-                Code::TooLarge,
-                format!("the body may have {most} bytes, this one has {length}"),
-            );
-            refusal.problem = refusal.problem.with_limit(most, length);
-            Err(refusal)
+            let detail = format!("the body may have {most} bytes, this one has {length}");
+            Err(Problem::new(Code::TooLarge, detail).with_limit(most, length).into())
         }
         Err(_) => Err(Refusal::new(Code::BadRequest, "Content-Length is not a number")),
     }

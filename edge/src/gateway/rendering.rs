@@ -219,7 +219,7 @@ async fn lead(gateway: &Gateway, context: &Context, order: &Order, lease: u64) -
                     Some(failure),
                     behind.one_object_per_key(),
                 )
-                .await
+                .await;
             });
             Err(refusal)
         }

@@ -71,7 +71,6 @@ pub(crate) async fn of_host(gateway: &Gateway, host: &str, context: &Context) ->
         return first_sight(gateway, &host).await?.ok_or_else(misdirected);
     };
     match edge_config::freshness(now.saturating_sub(known.confirmed_ms)) {
-        Freshness::Fresh => known.snapshot.ok_or_else(misdirected),
         Freshness::RenewBehind if may_attempt(&host, now) => {
             let (gateway, host) = (gateway.clone(), host);
             context.wait_until(async move {
@@ -79,7 +78,7 @@ pub(crate) async fn of_host(gateway: &Gateway, host: &str, context: &Context) ->
             });
             known.snapshot.ok_or_else(misdirected)
         }
-        Freshness::RenewBehind => known.snapshot.ok_or_else(misdirected),
+        Freshness::Fresh | Freshness::RenewBehind => known.snapshot.ok_or_else(misdirected),
         Freshness::AwaitRenewal => {
             if may_attempt(&host, now) {
                 let (behind, name) = (gateway.clone(), host.clone());
