@@ -1,10 +1,9 @@
 //! Pictures: what a page that embeds them sees.
 
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kado_tests::{Answer, Site, pictures, wait_until};
+use kado_tests::{Answer, Site, crowd, pictures, wait_until};
 
 fn size(answer: &Answer) -> (u32, u32) {
     pictures::size(&answer.body)
@@ -212,13 +211,7 @@ fn a_crowd_that_misses_the_same_picture_has_it_made_once() -> Result<()> {
     let site = Site::fresh()?;
     let id = site.upload(&pictures::photo_jpeg(2000, 1500))?;
     let address = format!("/img/w=640,f=webp/u/{id}");
-    let answers: Vec<Answer> = thread::scope(|scope| {
-        let crowd: Vec<_> = (0..16).map(|_| scope.spawn(|| site.client.get(&address))).collect();
-        crowd
-            .into_iter()
-            .map(|member| member.join().unwrap())
-            .collect::<Result<_>>()
-    })?;
+    let answers = crowd(16, |_| site.client.get(&address))?;
     assert!(
         answers.iter().all(|answer| answer.status == 200),
         "{:?}",

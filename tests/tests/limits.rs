@@ -1,20 +1,11 @@
 //! Rate limits under concurrency, and what a client is told.
 
 use std::collections::BTreeMap;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kado_tests::{Answer, Site, pictures, wait_until};
+use kado_tests::{Site, crowd, pictures, wait_until};
 use serde_json::json;
-
-fn crowd(count: usize, ask: impl Fn(usize) -> Result<Answer> + Sync) -> Result<Vec<Answer>> {
-    thread::scope(|scope| {
-        let ask = &ask;
-        let members: Vec<_> = (0..count).map(|number| scope.spawn(move || ask(number))).collect();
-        members.into_iter().map(|member| member.join().unwrap()).collect()
-    })
-}
 
 #[test]
 fn of_thirty_at_once_a_strict_limit_of_twenty_admits_exactly_twenty() -> Result<()> {
