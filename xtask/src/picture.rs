@@ -70,7 +70,7 @@ fn sky(across: f32, down: f32) -> [f32; 3] {
     let towards = (down * 1.7).min(1.0);
     std::array::from_fn(|channel| {
         let base = high[channel] + (low[channel] - high[channel]) * towards;
-        base + (1.0 - base) * glow
+        base + (1.0 - base) * glow * glow
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use xtask::postgres::Cluster;
 use xtask::system;
 
@@ -25,9 +25,7 @@ pub(super) fn remove_data(data: &Path) -> Result<()> {
     if !data.exists() {
         return Ok(());
     }
-    if system::is_running(data)? {
-        bail!("a system runs on {}: stop it before starting anew", data.display());
-    }
+    system::require_idle(data)?;
     Cluster::remove(&data.join("pg"))?;
     for name in OURS {
         let path = data.join(name);

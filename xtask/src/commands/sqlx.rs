@@ -75,19 +75,20 @@ fn describe(workspace: &Workspace, postgres: &Path) -> Result<Metadata> {
         .env("DATABASE_URL", &url);
     invoke::run(&mut prepare).context("laying out the database")?;
     let folder = TemporaryFolder::new("sqlx")?;
-    // In a target folder of its own: the compiler must run anew to describe anything, and what it makes here must not
-    // pass for a build against the committed metadata.
-    let target = workspace.target.join("kado/sqlx");
-    touch(&workspace.path("origin/src/main.rs"))?;
+    // The macros run only when the compiler does. What it makes of a live database must not pass for a build against
+    // the committed metadata either, so it is made to run again afterwards.
+    let main = workspace.path("origin/src/main.rs");
+    touch(&main)?;
     let mut check = invoke::command(cargo());
     check
         .current_dir(&workspace.root)
         .args(["check", "--quiet", "--package", "kado-origin", "--all-targets"])
-        .env("CARGO_TARGET_DIR", target)
         .env("SQLX_OFFLINE", "false")
         .env("DATABASE_URL", &url)
         .env("SQLX_OFFLINE_DIR", folder.path());
-    invoke::run(&mut check).context("compiling the origin against a live database")?;
+    let checked = invoke::run(&mut check);
+    touch(&main)?;
+    checked.context("compiling the origin against a live database")?;
     read(folder.path())
 }
 

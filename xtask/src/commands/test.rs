@@ -104,6 +104,7 @@ fn conclude(steps: &Steps, count: Count, black_box: Option<(Count, String)>) -> 
 /// Unit, property and documentation tests, and what is generated from a live database.
 fn beside_the_code(workspace: &Workspace, modules: &NodeModules, steps: &mut Steps) -> Result<Count> {
     let postgres = modules.postgres()?;
+    steps.work("metadata of SQL queries", || sqlx::compare(workspace, &postgres));
     let database = steps.work("PostgreSQL for tests of SQL", || Postgres::temporary(&postgres));
     let url = database.as_ref().map(Postgres::url);
     let mut count = unit_tests(workspace, steps, url.as_deref(), Output::Shown)?;
@@ -112,7 +113,6 @@ fn beside_the_code(workspace: &Workspace, modules: &NodeModules, steps: &mut Ste
     if let Some(finished) = steps.program("documentation tests", &mut doc_tests, Output::Quiet) {
         count = count.and(Count::of_cargo_test(&finished.output));
     }
-    steps.work("metadata of SQL queries", || sqlx::compare(workspace, &postgres));
     Ok(count)
 }
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use xtask::interrupt::Interrupt;
 use xtask::sample::{self, Shown};
-use xtask::system::{Binaries, Database, Options, System};
+use xtask::system::{self, Binaries, Database, Options, System, ports};
 use xtask::workspace::Workspace;
 use xtask::{progress, tools};
 
@@ -49,6 +49,9 @@ pub(super) fn run(workspace: &Workspace, arguments: Arguments) -> Result<ExitCod
     let started = Instant::now();
     tools::require_bare_machine()?;
     let data = workspace.path(".kado");
+    // Both are looked at again when they matter; nobody should wait for a build to hear of them.
+    system::require_idle(&data)?;
+    ports::wanted(arguments.bind, arguments.port)?;
     if arguments.fresh {
         progress::step("Removing what former runs kept", || fresh::remove_data(&data))?;
     }

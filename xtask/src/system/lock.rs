@@ -27,13 +27,7 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _unreadable = file.read_to_string(&mut holder);
-                bail!(
-                    "another run (process {}) uses {}: stop it first, or run in another clone",
-                    holder.trim(),
-                    data.display()
-                );
+                bail!("{}", refusal(data, &read_holder(&mut file)));
             }
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("locking {}", path.display()));
@@ -47,19 +41,33 @@ impl Lock {
     }
 }
 
-/// Whether somebody holds the lock of a data folder.
-pub(super) fn is_held(data: &Path) -> Result<bool> {
+/// What to tell somebody who may not start.
+pub(super) fn refusal(data: &Path, holder: &str) -> String {
+    format!(
+        "another run (process {holder}) uses {}: stop it first, or run in another clone",
+        data.display()
+    )
+}
+
+/// The process that holds the lock of a data folder, as it wrote itself down; `None` when nobody does.
+pub(super) fn holder(data: &Path) -> Result<Option<String>> {
     let path = data.join("lock");
-    let file = match File::open(&path) {
+    let mut file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
     };
     match file.try_lock_shared() {
-        Ok(()) => Ok(false),
-        Err(TryLockError::WouldBlock) => Ok(true),
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(read_holder(&mut file))),
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("looking at {}", path.display())),
     }
+}
+
+fn read_holder(file: &mut File) -> String {
+    let mut holder = String::new();
+    let _unreadable = file.read_to_string(&mut holder);
+    holder.trim().to_owned()
 }
 
 #[cfg(test)]
@@ -73,9 +81,9 @@ mod tests {
         let first = Lock::take(folder.path()).unwrap();
         let text = format!("{:#}", Lock::take(folder.path()).unwrap_err());
         assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
-        assert!(is_held(folder.path()).unwrap());
+        assert_eq!(holder(folder.path()).unwrap(), Some(std::process::id().to_string()));
         drop(first);
-        assert!(!is_held(folder.path()).unwrap());
+        assert_eq!(holder(folder.path()).unwrap(), None);
         Lock::take(folder.path()).unwrap();
     }
 }

@@ -18,7 +18,7 @@ mod start;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 pub use binaries::Binaries;
 pub use options::{Database, Options};
@@ -211,10 +211,13 @@ impl Drop for System {
     }
 }
 
-/// Whether a system runs on a data folder.
+/// Refuses when a system runs on a data folder. [`System::start`] does so itself; this is for asking before long work.
 ///
 /// # Errors
-/// When the folder's lock cannot be looked at.
-pub fn is_running(data: &Path) -> Result<bool> {
-    lock::is_held(data)
+/// When one does, with its process number; or when the folder's lock cannot be looked at.
+pub fn require_idle(data: &Path) -> Result<()> {
+    match lock::holder(data)? {
+        Some(holder) => bail!("{}", lock::refusal(data, &holder)),
+        None => Ok(()),
+    }
 }

@@ -19,6 +19,7 @@ pub struct CargoTool {
     oldest: Option<String>,
     lock_file_first: bool,
     without_feature: Option<&'static str>,
+    bare: bool,
 }
 
 impl CargoTool {
@@ -31,6 +32,7 @@ impl CargoTool {
             oldest: None,
             lock_file_first: false,
             without_feature: None,
+            bare: false,
         }
     }
 
@@ -48,6 +50,11 @@ impl CargoTool {
             lock_file_first: true,
             ..self
         }
+    }
+
+    /// Installs without the crate's default features.
+    pub(super) fn bare(self) -> Self {
+        Self { bare: true, ..self }
     }
 
     /// Installs a copy of the crate whose manifest does not ask its dependencies for a feature.
@@ -95,41 +102,45 @@ impl CargoTool {
     fn install(&self, workspace: &Workspace, tools: &Path) -> Result<()> {
         if let Some(feature) = self.without_feature {
             let source = source_copy::without_feature(workspace, self.package, &self.version, feature)?;
-            return cargo_install(workspace, tools, &[OsStr::new("--path"), source.as_os_str()]);
+            return self.cargo_install(workspace, tools, &[OsStr::new("--path"), source.as_os_str()]);
         }
         let version = format!("={}", self.version);
-        let from_registry = [self.package, "--version", &version].map(OsStr::new);
-        let locked = [self.package, "--version", &version, "--locked"].map(OsStr::new);
+        let mut from_registry = vec![self.package, "--version", &version];
+        if self.bare {
+            from_registry.push("--no-default-features");
+        }
+        let from_registry: Vec<&OsStr> = from_registry.into_iter().map(OsStr::new).collect();
+        let locked: Vec<&OsStr> = from_registry.iter().copied().chain([OsStr::new("--locked")]).collect();
         let (first, second) = match self.lock_file_first {
-            true => (&locked[..], &from_registry[..]),
-            false => (&from_registry[..], &locked[..]),
+            true => (&locked, &from_registry),
+            false => (&from_registry, &locked),
         };
-        if let Err(error) = cargo_install(workspace, tools, first) {
+        if let Err(error) = self.cargo_install(workspace, tools, first) {
             progress::detail(format_args!("{error:#}; trying again"));
-            cargo_install(workspace, tools, second)
+            self.cargo_install(workspace, tools, second)
                 .with_context(|| format!("installing {} {}", self.package, self.version))?;
         }
         Ok(())
     }
-}
 
-fn cargo_install(workspace: &Workspace, tools: &Path, what: &[&OsStr]) -> Result<()> {
-    let mut install = invoke::command(cargo());
-    install
-        .current_dir(&workspace.root)
-        .arg("install")
-        .args(what)
-        .args(["--force", "--root"])
-        .arg(tools)
-        // One folder for all tools, so that what they share is compiled once.
-        .env("CARGO_TARGET_DIR", workspace.target.join("tools-build"))
-        // A tool that runs for a second is not worth minutes of link-time optimisation.
-        .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "2")
-        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
-        .env_remove("RUSTFLAGS");
-    invoke::run(&mut install)
+    fn cargo_install(&self, workspace: &Workspace, tools: &Path, what: &[&OsStr]) -> Result<()> {
+        let mut install = invoke::command(cargo());
+        install
+            .current_dir(&workspace.root)
+            .arg("install")
+            .args(what)
+            .args(["--bin", self.program, "--force", "--root"])
+            .arg(tools)
+            // One folder for all tools, so that what they share is compiled once.
+            .env("CARGO_TARGET_DIR", workspace.target.join("tools-build"))
+            // A tool that runs for a second is not worth minutes of optimisation.
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+            .env_remove("RUSTFLAGS");
+        invoke::run(&mut install)
+    }
 }
 
 fn version_of(program: &Path) -> Option<Version> {

@@ -38,8 +38,9 @@ pub fn tools_dir(workspace: &Workspace) -> PathBuf {
 /// When Cargo.lock has no single version of the crate.
 pub fn wasm_bindgen(workspace: &Workspace) -> Result<CargoTool> {
     let version = workspace.locked_version("wasm-bindgen")?;
-    // Its own lock file names a pre-release that was yanked, so `--locked` is the second try.
-    Ok(CargoTool::exactly("wasm-bindgen-cli", "wasm-bindgen", &version))
+    // Its own lock file names a pre-release that was yanked, so `--locked` is the second try. Its default features are
+    // what its test runner fetches browsers' drivers with.
+    Ok(CargoTool::exactly("wasm-bindgen-cli", "wasm-bindgen", &version).bare())
 }
 
 /// The program that turns the `edge` crate into a Worker's modules.
