@@ -10,6 +10,8 @@ use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
 /// Bytes per pixel: red, green, blue.
 const CHANNELS: usize = 3;
+/// The largest scene that is drawn, width and height in pixels.
+const TILE: (usize, usize) = (2000, 1500);
 
 /// The landscape as a JPEG (4:2:0, quality 88). Sides are 1..=65,535 pixels.
 ///
@@ -26,19 +28,33 @@ pub fn jpeg(width: u16, height: u16) -> Result<Vec<u8>> {
     Ok(file)
 }
 
-/// Rows of RGB pixels, top to bottom.
+/// Rows of RGB pixels, top to bottom. What is larger than [`TILE`] repeats it: for measuring a decoder the same scene
+/// many times is as good as one large scene, and is there at once.
 fn draw(width: u16, height: u16) -> Vec<u8> {
-    let row_bytes = usize::from(width) * CHANNELS;
-    let mut pixels = vec![0; row_bytes * usize::from(height)];
+    let (width, height) = (usize::from(width), usize::from(height));
+    let tile = (width.min(TILE.0), height.min(TILE.1));
+    let drawn = draw_tile(tile);
+    let mut pixels = Vec::with_capacity(width * height * CHANNELS);
+    let repeats = width.div_ceil(tile.0.max(1));
+    for row in drawn.chunks_exact((tile.0 * CHANNELS).max(1)).cycle().take(height) {
+        pixels.extend_from_slice(&row.repeat(repeats)[..width * CHANNELS]);
+    }
+    pixels
+}
+
+/// The scene once, on all cores.
+fn draw_tile((width, height): (usize, usize)) -> Vec<u8> {
+    let row_bytes = width * CHANNELS;
+    let mut pixels = vec![0; row_bytes * height];
     let threads = thread::available_parallelism().map_or(1, usize::from);
-    let rows_each = usize::from(height).div_ceil(threads).max(1);
+    let rows_each = height.div_ceil(threads).max(1);
     thread::scope(|scope| {
         for (band, rows) in pixels.chunks_mut((rows_each * row_bytes).max(1)).enumerate() {
             scope.spawn(move || {
                 for (offset, row) in rows.chunks_exact_mut(row_bytes.max(1)).enumerate() {
                     let y = band * rows_each + offset;
                     for (x, pixel) in row.chunks_exact_mut(CHANNELS).enumerate() {
-                        pixel.copy_from_slice(&colour(x, y, usize::from(width), usize::from(height)));
+                        pixel.copy_from_slice(&colour(x, y, width, height));
                     }
                 }
             });
@@ -134,6 +150,15 @@ mod tests {
         let [_, _, blue_above] = colour(10, 1, 400, 300);
         let [_, _, blue_below] = colour(10, 298, 400, 300);
         assert!(blue_above > 120 && blue_below < 120);
+    }
+
+    #[test]
+    fn a_large_picture_is_whole_and_repeats_the_scene() {
+        let pixels = draw(2003, 1502);
+        let row = 2003 * CHANNELS;
+        assert_eq!(pixels.len(), row * 1502);
+        assert_eq!(pixels[..row], pixels[1500 * row..1501 * row]);
+        assert_eq!(pixels[..CHANNELS], pixels[2000 * CHANNELS..2001 * CHANNELS]);
     }
 
     #[test]
