@@ -22,9 +22,15 @@ export async function loadWebp() {
   });
   current = {
     encode(rgba, width, height, settings) {
-      const bytes = encoder.encode(rgba, width, height, settings);
-      if (!bytes) throw new Error("libwebp refused the picture");
-      return bytes;
+      try {
+        const bytes = encoder.encode(rgba, width, height, settings);
+        if (!bytes) throw new Error("libwebp refused the picture");
+        return bytes;
+      } catch (error) {
+        // An instance that has trapped fails every later call: the next picture gets a new one.
+        current = undefined;
+        throw error;
+      }
     },
     memoryBytes: () => memory.buffer.byteLength,
     release() {

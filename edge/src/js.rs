@@ -144,10 +144,6 @@ pub(crate) fn response(status: u16, headers: &Headers, body: &JsValue) -> Result
     let init = ResponseInit::new();
     init.set_status(status);
     init.set_headers(headers);
-    // What is stored encoded stays encoded.
-    if headers.has("content-encoding")? {
-        Reflect::set(&init, &JsValue::from_str("encodeBody"), &JsValue::from_str("manual"))?;
-    }
     let constructor = Reflect::get(&js_sys::global(), &JsValue::from_str("Response"))?.dyn_into::<Function>()?;
     Reflect::construct(&constructor, &Array::of2(body, &init))?.dyn_into::<Response>()
 }

@@ -165,16 +165,41 @@ pub fn check_allowed(url: &Url, allowed: &[AllowedSource]) -> Result<Target, Sou
     if !url.username().is_empty() || url.password().is_some() {
         return Err(SourceError::NotAllowed("an address with credentials is not fetched"));
     }
+    refuse_hidden_steps(url.path())?;
     let entry = allowed
         .iter()
         .find(|entry| entry.covers(url))
         .ok_or(SourceError::NotAllowed(
             "the source's host, port or path is not on the list of allowed sources",
         ))?;
+    let mut url = url.clone();
+    url.set_fragment(None);
     Ok(Target {
-        url: url.clone(),
+        url,
         allow_private: entry.allow_private,
         allow_port: entry.port.is_some(),
+    })
+}
+
+/// Checks where a redirect leads: to a listed host, or within the image origin that the operator named.
+///
+/// # Errors
+/// As [`check_allowed`].
+pub fn check_redirect(url: &Url, image_origin: &str, allowed: &[AllowedSource]) -> Result<Target, SourceError> {
+    let within = Url::parse(image_origin).is_ok_and(|base| base.origin() == url.origin());
+    if !within || !url.username().is_empty() || url.password().is_some() {
+        return check_allowed(url, allowed);
+    }
+    refuse_hidden_steps(url.path())?;
+    let mut url = url.clone();
+    url.set_fragment(None);
+    let allow_private = allowed
+        .iter()
+        .any(|entry| entry.allow_private && entry.covers_host(&url));
+    Ok(Target {
+        url,
+        allow_private,
+        allow_port: true,
     })
 }
 
@@ -309,7 +334,7 @@ impl AllowedSource {
 
 #[cfg(test)]
 mod tests {
-    use super::{AllowedSource, Source, SourceError};
+    use super::{AllowedSource, Source, SourceError, check_redirect};
     use proptest::prelude::{any, proptest};
     use serde_json::json;
 
@@ -427,6 +452,33 @@ mod tests {
             fetched("http://0xcb007109/a", None, &list()).unwrap(),
             "http://203.0.113.9/a"
         );
+    }
+
+    #[test]
+    fn a_redirect_stays_where_a_request_might_go() {
+        let list = allowed(&json!([{"host": "paths.example.com", "pathPrefix": "/public/"}]));
+        let to = |address: &str| {
+            check_redirect(
+                &url::Url::parse(address).unwrap(),
+                "https://origin.example.com/base",
+                &list,
+            )
+        };
+        assert_eq!(
+            to("https://paths.example.com/public/a#part").unwrap().url.as_str(),
+            "https://paths.example.com/public/a"
+        );
+        assert!(to("https://origin.example.com/elsewhere").is_ok());
+        for bad in [
+            "https://paths.example.com/public/..%2fprivate/a",
+            "https://paths.example.com/private/a",
+            "http://origin.example.com/other-scheme",
+            "https://user@origin.example.com/a",
+            "https://evil.example/a",
+            "file:///etc/passwd",
+        ] {
+            assert!(to(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Pictures: what a page that embeds them sees.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kado_tests::{Answer, Site, crowd, pictures, wait_until};
@@ -269,6 +269,26 @@ fn a_deleted_original_is_gone_for_new_renderings() -> Result<()> {
     assert_eq!(
         site.image("w=31", &format!("u/{id}"))?.outcome(),
         (404, "source-not-found".to_owned())
+    );
+    Ok(())
+}
+
+#[test]
+fn a_client_that_leaves_early_strands_nobody() -> Result<()> {
+    let site = Site::fresh()?;
+    let id = site.upload(&pictures::photo_jpeg(2400, 1800))?;
+    let target = format!("/img/w=900,f=webp/u/{id}");
+    let request = format!("GET {target} HTTP/1.1\r\nhost: {}\r\n\r\n", site.host);
+    for _ in 0..3 {
+        kado_tests::http::send_and_hang_up(&site.run().edge, request.as_bytes())?;
+    }
+    let started = Instant::now();
+    let answer = site.client.get(&target)?;
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    assert!(
+        started.elapsed() < Duration::from_secs(15),
+        "the lease of a client that is gone was waited for: {:?}",
+        started.elapsed()
     );
     Ok(())
 }

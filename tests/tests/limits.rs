@@ -1,7 +1,7 @@
 //! Rate limits under concurrency, and what a client is told.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kado_tests::{Site, crowd, pictures, wait_until};
@@ -112,5 +112,39 @@ fn hits_are_free_of_the_limit_on_transforms_and_carry_no_stored_limit_headers() 
         "the headers are this request's own: {remaining:?}"
     );
     assert!(remaining.iter().all(|left| *left > 500), "{remaining:?}");
+    Ok(())
+}
+
+#[test]
+fn a_burst_within_the_quota_of_a_fast_limit_is_served_whole() -> Result<()> {
+    let site = Site::fresh()?;
+    let id = site.upload(&pictures::photo_jpeg(64, 48))?;
+    let address = format!("/img/w=10/u/{id}");
+    wait_until("a hit", Duration::from_secs(5), || {
+        site.client.get(&address).ok().filter(|answer| answer.cache() == "hit")
+    })?;
+    let mut served = 0;
+    for _ in 0..8 {
+        let answers = crowd(50, |_| site.client.get(&address))?;
+        served += answers.iter().filter(|answer| answer.status == 200).count();
+    }
+    assert_eq!(served, 400, "600 a minute are promised");
+    Ok(())
+}
+
+#[test]
+fn a_fast_limit_never_admits_more_than_its_burst_and_rate() -> Result<()> {
+    let site = Site::fresh()?;
+    site.set_all(&json!({"limitApi": {"quota": 100, "windowSeconds": 100, "mode": "fast"}}))?;
+    wait_until("the new limit", Duration::from_secs(5), || {
+        let answer = site.client.get("/api/content/none").ok()?;
+        (answer.header("x-ratelimit-limit") == Some("100")).then_some(())
+    })?;
+    let started = Instant::now();
+    let answers = crowd(160, |_| site.client.get("/api/content/none"))?;
+    let passed = answers.iter().filter(|answer| answer.status != 429).count();
+    let earned = usize::try_from(started.elapsed().as_secs())? + 1;
+    assert!(passed <= 100 + earned, "{passed} passed in {:?}", started.elapsed());
+    assert!(passed >= 60, "{passed}: most of the burst was still there");
     Ok(())
 }

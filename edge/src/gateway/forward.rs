@@ -4,6 +4,7 @@ use kado_shared::{
     headers::{is_hop_by_hop, is_untrusted_inbound},
     problem::Code,
 };
+use url::Url;
 use wasm_bindgen::JsValue;
 use web_sys::{Headers, Response};
 
@@ -15,8 +16,12 @@ use crate::{
     js,
 };
 
-/// How long the origin may take until its answer begins, in milliseconds.
+/// How long the origin may take for an exchange whose body costs no time, in milliseconds.
 const DEADLINE_MS: u64 = 30_000;
+/// Bytes that even a slow client sends in a second: an upload may take as long as it needs at that rate.
+const SLOWEST_BYTES_PER_S: u64 = 16 * 1024;
+/// Time for a body that does not say how long it is, in milliseconds. The origin limits its pauses.
+const UNKNOWN_LENGTH_MS: u64 = 600_000;
 /// The same for readiness, whose own checks take 1.5 s at most.
 const READINESS_MS: u64 = 3_000;
 
@@ -25,10 +30,21 @@ const READINESS_MS: u64 = 3_000;
 /// # Errors
 /// 503 where the origin cannot be reached or does not answer in time.
 pub(crate) async fn pass_on(gateway: &Gateway, exchange: &Exchange, tenant: &str) -> Result<Answer, Refusal> {
-    let response = send(gateway, exchange, tenant, DEADLINE_MS)
+    let deadline_ms = DEADLINE_MS.saturating_add(body_ms(exchange));
+    let response = send(gateway, exchange, tenant, deadline_ms)
         .await
         .map_err(|error| away(&error))?;
     Ok(clean(&response))
+}
+
+/// Time that a request's body may take. The runtime's signal ends the request's body and the answer's with it, so both
+/// have to fit.
+fn body_ms(exchange: &Exchange) -> u64 {
+    match exchange.header("content-length").map(|length| length.parse::<u64>()) {
+        Some(Ok(length)) => length.saturating_mul(1000) / SLOWEST_BYTES_PER_S,
+        _ if exchange.header("transfer-encoding").is_some() => UNKNOWN_LENGTH_MS,
+        _ => 0,
+    }
 }
 
 /// The origin's readiness; where the origin is away, the edge says so in the same form.
@@ -51,9 +67,13 @@ pub(crate) async fn readiness(gateway: &Gateway, exchange: &Exchange) -> Result<
 }
 
 async fn send(gateway: &Gateway, exchange: &Exchange, tenant: &str, deadline_ms: u64) -> Result<Response, JsValue> {
-    let target = exchange.path_and_query();
-    let url = format!("{}{target}", gateway.environment.origin_url);
+    let url = format!("{}{}", gateway.environment.origin_url, exchange.path_and_query());
     let request = js::redirect_request(&exchange.request, &url, deadline_ms)?;
+    // The runtime may write an address differently from how it came; what it sends is what is signed.
+    let sent = Url::parse(&request.url()).map_err(|error| JsValue::from_str(&error.to_string()))?;
+    let target = sent
+        .query()
+        .map_or_else(|| sent.path().to_owned(), |query| format!("{}?{query}", sent.path()));
     let client_ip = exchange.client_ip_text();
     let headers = request.headers();
     remove_untrusted(&headers)?;

@@ -192,7 +192,14 @@ async fn api_request(
     let result = async {
         check_body_size(exchange, snapshot, forwarded)?;
         if forwarded.credentials != Credentials::None {
-            if js::now_ms().saturating_sub(snapshot.confirmed_ms) > TOO_OLD_MS {
+            let too_old = |snapshot: &Snapshot| js::now_ms().saturating_sub(snapshot.confirmed_ms) > TOO_OLD_MS;
+            let insisted = if too_old(snapshot) {
+                snapshot::insist(gateway, &exchange.host).await
+            } else {
+                None
+            };
+            let snapshot = insisted.as_ref().unwrap_or(snapshot);
+            if too_old(snapshot) {
                 let detail = "the edge has not heard of the origin for 15 minutes, so it takes no token's word";
                 return Err(Refusal::new(Code::Unavailable, detail).with("retry-after", "30"));
             }

@@ -35,7 +35,7 @@ const FRESH: &str = "kado-fresh";
 const STALE: &str = "kado-stale";
 /// Redirects of one source that are followed, each checked again.
 const MOST_REDIRECTS: u32 = 3;
-/// How often a request boards a flight whose makers keep failing without a word.
+/// How often a request boards a flight that lands without leaving anything in the cache.
 const MOST_BOARDINGS: u32 = 3;
 /// What the answer to a job may add to its deadline before the gateway stops waiting, in milliseconds.
 const GRACE_MS: u64 = 5_000;
@@ -49,6 +49,13 @@ pub(super) struct Order {
     pub(super) settings: Rc<Settings>,
     /// Whether the source can never change.
     pub(super) immutable: bool,
+}
+
+impl Order {
+    /// How long a lease on it lasts: longer than the work may take.
+    const fn lease_ms(&self) -> u64 {
+        self.job.deadline_ms.saturating_add(2 * GRACE_MS)
+    }
 }
 
 /// What the cache has.
@@ -176,85 +183,126 @@ async fn match_entry(key: &str, range: &[(&str, &str)], origin: Origin) -> Resul
 /// Why it could not be made.
 pub(super) async fn obtain(gateway: &Gateway, context: &Context, order: &Order) -> Result<Entry, Refusal> {
     for _ in 0..MOST_BOARDINGS {
-        let boarded = match flight::board(&gateway.env, &order.key, gateway.one_object_per_key()).await {
-            Ok(boarded) => boarded,
+        let lease = match flight::board(
+            &gateway.env,
+            &order.key,
+            order.lease_ms(),
+            true,
+            gateway.one_object_per_key(),
+        )
+        .await
+        {
+            Ok(Boarded::Lead { lease }) => Some(lease),
+            Ok(Boarded::Failed { failure }) => return Err(refusal_after(failure)),
+            Ok(Boarded::Landed | Boarded::Taken) => {
+                if let Ok(Found::Entry(entry)) = match_entry(&order.key, &[], Origin::Collapsed).await {
+                    return Ok(entry);
+                }
+                continue;
+            }
             Err(error) => {
                 // Without the object every request makes its own: slower, and right.
                 crate::log::line(
                     &serde_json::json!({ "level": "error", "event": "flight-away", "message": js::describe(&error) }),
                 );
-                return make(gateway, order).await.map(|made| made.entry());
+                None
             }
         };
-        match boarded {
-            Boarded::Lead { lease } => return lead(gateway, context, order, lease).await,
-            Boarded::Failed { failure } => return Err(Refusal::new(failure.code(), failure.detail)),
-            Boarded::Landed => {
-                if let Ok(Found::Entry(entry)) = match_entry(&order.key, &[], Origin::Collapsed).await {
-                    return Ok(entry);
-                }
-            }
-        }
+        return make_behind(gateway, context, order, lease).await;
     }
-    make(gateway, order).await.map(|made| made.entry())
+    make_behind(gateway, context, order, None).await
 }
 
-/// Makes a rendering for all who wait, answers with it, and stores it behind the answer.
-async fn lead(gateway: &Gateway, context: &Context, order: &Order, lease: u64) -> Result<Entry, Refusal> {
-    let made = make(gateway, order).await;
+/// Makes a rendering in work that outlives its client, for all who wait: who leaves early must not leave them waiting.
+/// The answer goes out as soon as it is made; storing it comes after.
+async fn make_behind(
+    gateway: &Gateway,
+    context: &Context,
+    order: &Order,
+    lease: Option<u64>,
+) -> Result<Entry, Refusal> {
     let (behind, order) = (gateway.clone(), order.clone());
-    match made {
-        Ok(made) => {
-            let stored = made.stored_response();
-            context.wait_until(async move { store_and_land(&behind, &order, lease, stored).await });
-            Ok(made.entry())
-        }
-        Err(refusal) => {
-            let failure = failure_of(&refusal);
-            context.wait_until(async move {
-                flight::land(
-                    &behind.env,
-                    &order.key,
-                    lease,
-                    Some(failure),
-                    behind.one_object_per_key(),
-                )
-                .await;
-            });
-            Err(refusal)
-        }
-    }
+    let (done, made) = futures_channel::oneshot::channel();
+    context.wait_until(async move {
+        let made = make(&behind, &order).await;
+        let outcome = made.as_ref().map(Made::stored_response).map_err(failure_of);
+        // A client that left does not want to know.
+        let _ = done.send(made.map(Made::into_entry));
+        finish(&behind, &order, lease, outcome).await;
+    });
+    made.await
+        .unwrap_or_else(|_| Err(Refusal::new(Code::Busy, "the transform was given up").with("retry-after", "1")))
 }
 
-/// Makes a stale rendering anew, unless somebody is at it.
+/// Makes a stale rendering anew, unless somebody is at it, or has just failed at it.
 pub(super) async fn renew(gateway: &Gateway, order: &Order) {
-    let one_per_key = gateway.one_object_per_key();
-    let Ok(Boarded::Lead { lease }) = flight::board(&gateway.env, &order.key, one_per_key).await else {
-        return;
-    };
-    match make(gateway, order).await {
-        Ok(made) => store_and_land(gateway, order, lease, made.stored_response()).await,
-        Err(refusal) => flight::land(&gateway.env, &order.key, lease, Some(failure_of(&refusal)), one_per_key).await,
+    let boarded = flight::board(
+        &gateway.env,
+        &order.key,
+        order.lease_ms(),
+        false,
+        gateway.one_object_per_key(),
+    )
+    .await;
+    if let Ok(Boarded::Lead { lease }) = boarded {
+        let outcome = make(gateway, order)
+            .await
+            .as_ref()
+            .map(Made::stored_response)
+            .map_err(failure_of);
+        finish(gateway, order, Some(lease), outcome).await;
     }
 }
 
-async fn store_and_land(gateway: &Gateway, order: &Order, lease: u64, stored: Result<Response, JsValue>) {
-    let store = async {
-        let key = js::request("GET", &order.key, &[], None, None)?;
-        js::cache_put(&key, &stored?).await
+/// Stores what was made, and ends the lease.
+async fn finish(
+    gateway: &Gateway,
+    order: &Order,
+    lease: Option<u64>,
+    outcome: Result<Result<Response, JsValue>, Failure>,
+) {
+    let failure = match outcome {
+        Ok(stored) => {
+            let store = async {
+                let key = js::request("GET", &order.key, &[], None, None)?;
+                js::cache_put(&key, &stored?).await
+            };
+            if let Err(error) = store.await {
+                crate::log::line(
+                    &serde_json::json!({ "level": "error", "event": "cache-not-stored", "message": js::describe(&error) }),
+                );
+            }
+            None
+        }
+        Err(failure) => Some(failure),
     };
-    if let Err(error) = store.await {
-        crate::log::line(
-            &serde_json::json!({ "level": "error", "event": "cache-not-stored", "message": js::describe(&error) }),
-        );
+    if let Some(lease) = lease {
+        flight::land(&gateway.env, &order.key, lease, failure, gateway.one_object_per_key()).await;
     }
-    flight::land(&gateway.env, &order.key, lease, None, gateway.one_object_per_key()).await;
 }
 
 fn failure_of(refusal: &Refusal) -> Failure {
+    let problem = &refusal.problem;
     Failure {
-        code: refusal.problem.code.to_owned(),
-        detail: refusal.problem.detail.clone(),
+        code: problem.code.to_owned(),
+        detail: problem.detail.clone(),
+        errors: problem.errors.clone(),
+        limit: problem.limit,
+        value: problem.value,
+    }
+}
+
+/// What those who waited are told: the same as who tried.
+fn refusal_after(failure: Failure) -> Refusal {
+    let code = failure.code();
+    let mut problem = Problem::new(code, failure.detail).with_errors(failure.errors);
+    problem.limit = failure.limit;
+    problem.value = failure.value;
+    let refusal = Refusal::from(problem);
+    if code.status() == 503 {
+        refusal.with("retry-after", "2")
+    } else {
+        refusal
     }
 }
 
@@ -267,13 +315,13 @@ struct Made {
 }
 
 impl Made {
-    fn entry(&self) -> Entry {
+    fn into_entry(self) -> Entry {
         let answer = self
             .headers
             .iter()
             .fold(Answer::empty(200), |answer, (name, value)| answer.with(name, value));
         Entry {
-            answer: answer.with_foreign_body(self.body.clone()),
+            answer: answer.with_foreign_body(self.body),
             stored_ms: self.stored_ms,
             lifetime: self.lifetime,
             origin: Origin::Made,
@@ -301,7 +349,16 @@ impl Made {
 /// Has the transform role make it, and follows its source's redirects, each checked as if it had been asked for.
 async fn make(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
     let mut job = order.job.clone();
+    let deadline_ms = js::now_ms().saturating_add(job.deadline_ms);
     for _ in 0..=MOST_REDIRECTS {
+        // One deadline for the whole, redirects included.
+        job.deadline_ms = deadline_ms.saturating_sub(js::now_ms());
+        if job.deadline_ms == 0 {
+            return Err(Refusal::new(
+                Code::SourceTimeout,
+                "the source and its redirects did not answer in time",
+            ));
+        }
         let response = ask(gateway, &job).await?;
         let header = |name: &str| response.headers().get(name).ok().flatten();
         match response.status() {
@@ -327,7 +384,7 @@ async fn make(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
                 });
             }
             REDIRECT_STATUS => {
-                job.source = redirected(&job, header("location").as_deref(), &order.allowed)?;
+                job.source = redirected(&job, header("location").as_deref(), order)?;
             }
             status => return Err(refusal_of(status, &response).await),
         }
@@ -361,7 +418,7 @@ fn transform_died(error: &JsValue) -> Refusal {
 }
 
 /// Where a redirect leads, checked against the tenant's list like any other source.
-fn redirected(job: &TransformJob, location: Option<&str>, allowed: &[AllowedSource]) -> Result<JobSource, Refusal> {
+fn redirected(job: &TransformJob, location: Option<&str>, order: &Order) -> Result<JobSource, Refusal> {
     let failed = || Refusal::new(Code::SourceFailed, "the source redirects to an address that is none");
     let JobSource::Url { url, .. } = &job.source else {
         return Err(failed());
@@ -370,7 +427,7 @@ fn redirected(job: &TransformJob, location: Option<&str>, allowed: &[AllowedSour
     let next = location
         .and_then(|location| base.join(location).ok())
         .ok_or_else(failed)?;
-    let target = source::check_allowed(&next, allowed).map_err(|_| {
+    let target = source::check_redirect(&next, &order.settings.text("imageOrigin"), &order.allowed).map_err(|_| {
         Refusal::new(
             Code::SourceNotAllowed,
             "the source redirects to a host that is not on the list of allowed sources",

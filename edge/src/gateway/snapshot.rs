@@ -4,7 +4,11 @@
 //! renewed behind the request, a still older one is renewed first, for a short time. An origin that is away therefore
 //! never stops what can go on without it.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+};
 
 use futures_util::future::{Either, select};
 use kado_shared::{
@@ -41,10 +45,14 @@ struct Known {
     confirmed_ms: u64,
     /// When somebody last set out to renew it.
     attempt_ms: u64,
+    /// When the object that outlives isolates last heard of it.
+    stored_ms: u64,
 }
 
 thread_local! {
     static HOSTS: RefCell<HashMap<String, Known>> = RefCell::new(HashMap::new());
+    /// The current second, and how many hosts were met in it.
+    static MEETINGS: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
 }
 
 /// What the origin answered.
@@ -92,12 +100,32 @@ pub(crate) async fn of_host(gateway: &Gateway, host: &str, context: &Context) ->
                 match select(Box::pin(finished), Box::pin(limit)).await {
                     Either::Left(_) | Either::Right(_) => {}
                 }
+            } else {
+                await_other(&host, known.confirmed_ms).await;
             }
             HOSTS
                 .with_borrow(|hosts| hosts.get(&host).and_then(|known| known.snapshot.clone()))
                 .ok_or_else(misdirected)
         }
     }
+}
+
+/// Waits for the renewal of another request. Its promise is not ours to await, but what it learns is.
+async fn await_other(host: &str, confirmed_ms: u64) {
+    const STEP_MS: u64 = 20;
+    for _ in 0..AWAIT_MS / STEP_MS {
+        worker::Delay::from(std::time::Duration::from_millis(STEP_MS)).await;
+        if HOSTS.with_borrow(|hosts| hosts.get(host).is_none_or(|known| known.confirmed_ms > confirmed_ms)) {
+            return;
+        }
+    }
+}
+
+/// Asks the origin and waits for its answer, for a route that must not be served from a snapshot as old as this one.
+pub(crate) async fn insist(gateway: &Gateway, host: &str) -> Option<Snapshot> {
+    let host = tenant::normalize_host(host)?;
+    renew(gateway, &host).await;
+    HOSTS.with_borrow(|hosts| hosts.get(&host).and_then(|known| known.snapshot.clone()))
 }
 
 /// Fetches a newer snapshot at once, at most once in 5 s, and says whether there is one; for a token whose key is unknown.
@@ -132,11 +160,28 @@ fn may_attempt(host: &str, now: u64) -> bool {
     })
 }
 
+/// Whether the origin may be asked for one more host: a flood of invented names must not become a flood of queries.
+fn may_meet(now: u64) -> bool {
+    const MOST_IN_A_SECOND: u32 = 100;
+    MEETINGS.with(|meetings| {
+        let (second, count) = meetings.get();
+        let count = if second == now / 1000 { count + 1 } else { 1 };
+        meetings.set((now / 1000, count));
+        count <= MOST_IN_A_SECOND
+    })
+}
+
 /// A host this isolate has never seen: the origin is asked, and where it is away, the object that outlives isolates.
 async fn first_sight(gateway: &Gateway, host: &str) -> Result<Option<Snapshot>, Refusal> {
+    let asked_ms = js::now_ms();
+    if !may_meet(asked_ms) {
+        return Err(
+            Refusal::new(Code::Busy, "too many hosts that this edge does not know yet").with("retry-after", "1"),
+        );
+    }
     match ask_origin(gateway, host, None).await {
         Fetched::Config { config, json } => {
-            let snapshot = learn(host, *config, js::now_ms());
+            let snapshot = learn(host, *config, asked_ms);
             object::store(&gateway.env, host, &json, snapshot.confirmed_ms).await;
             Ok(Some(snapshot))
         }
@@ -161,19 +206,19 @@ async fn renew(gateway: &Gateway, host: &str) {
             .get(host)
             .and_then(|known| known.snapshot.as_ref().map(|snapshot| snapshot.config.revision))
     });
+    let asked_ms = js::now_ms();
     match ask_origin(gateway, host, revision).await {
         Fetched::Config { config, json } => {
-            let snapshot = learn(host, *config, js::now_ms());
+            let snapshot = learn(host, *config, asked_ms);
             object::store(&gateway.env, host, &json, snapshot.confirmed_ms).await;
         }
-        Fetched::Unchanged => HOSTS.with_borrow_mut(|hosts| {
-            if let Some(known) = hosts.get_mut(host) {
-                known.confirmed_ms = js::now_ms();
-                if let Some(snapshot) = &mut known.snapshot {
-                    snapshot.confirmed_ms = known.confirmed_ms;
-                }
+        Fetched::Unchanged => {
+            if let Some(config) = confirm(host, asked_ms)
+                && let Ok(json) = serde_json::to_string(&*config)
+            {
+                object::store(&gateway.env, host, &json, asked_ms).await;
             }
-        }),
+        }
         Fetched::UnknownHost => forget(host),
         Fetched::Nothing => {}
     }
@@ -213,7 +258,9 @@ async fn ask_origin(gateway: &Gateway, host: &str, revision: Option<u64>) -> Fet
     };
     match response.status() {
         304 => Fetched::Unchanged,
-        404 | 421 => Fetched::UnknownHost,
+        // Only the origin itself says this. A 404 is what it says to a signature that it does not take: a wrong secret or
+        // clock must not make hosts that are known unknown.
+        421 => Fetched::UnknownHost,
         200 => {
             let Ok(json) = js::text(&response).await else {
                 return Fetched::Nothing;
@@ -238,7 +285,32 @@ async fn ask_origin(gateway: &Gateway, host: &str, revision: Option<u64>) -> Fet
     }
 }
 
+/// Notes that the origin has nothing newer. Once a minute it gives back what the object should hear of again.
+fn confirm(host: &str, asked_ms: u64) -> Option<Rc<EdgeConfig>> {
+    const STORE_EVERY_MS: u64 = 60_000;
+    HOSTS.with_borrow_mut(|hosts| {
+        let known = hosts.get_mut(host)?;
+        known.confirmed_ms = known.confirmed_ms.max(asked_ms);
+        let snapshot = known.snapshot.as_mut()?;
+        snapshot.confirmed_ms = known.confirmed_ms;
+        if asked_ms.saturating_sub(known.stored_ms) < STORE_EVERY_MS {
+            return None;
+        }
+        known.stored_ms = asked_ms;
+        Some(Rc::clone(&snapshot.config))
+    })
+}
+
+/// Takes a snapshot into use, unless a newer one came first: answers may overtake each other.
 fn learn(host: &str, config: EdgeConfig, confirmed_ms: u64) -> Snapshot {
+    let newer = HOSTS.with_borrow(|hosts| {
+        let known = hosts.get(host)?.snapshot.as_ref()?;
+        let same_history = known.config.restore_id == config.restore_id;
+        (same_history && known.config.revision > config.revision).then(|| known.clone())
+    });
+    if let Some(newer) = newer {
+        return newer;
+    }
     let settings = Rc::new(config.settings());
     let snapshot = Snapshot {
         config: Rc::new(config),
@@ -271,6 +343,7 @@ fn remember(host: &str, snapshot: Option<Snapshot>, confirmed_ms: u64) {
                 snapshot,
                 confirmed_ms,
                 attempt_ms: js::now_ms(),
+                stored_ms: js::now_ms(),
             },
         );
     });

@@ -11,6 +11,9 @@ pub(crate) struct Lifetime {
     pub(crate) stale: u64,
 }
 
+/// An entry lives 7 days at most, fresh and stale together: purges are remembered for as long.
+const LONGEST: u64 = 604_800;
+
 /// The source's `max-age`, clamped to the settings; an immutable source is kept for as long as the settings allow.
 ///
 /// A source that forbids caching is kept for the least time the settings allow: a picture that is rendered anew for
@@ -25,9 +28,10 @@ pub(crate) fn of(settings: &Settings, source_cache_control: Option<&str>, immuta
             |value| said(value, settings.integer("imageDefaultTtl")),
         )
     };
+    let fresh = wanted.min(most).max(least.min(most)).min(LONGEST);
     Lifetime {
-        fresh: wanted.min(most).max(least.min(most)),
-        stale: settings.integer("imageStaleTtl"),
+        fresh,
+        stale: settings.integer("imageStaleTtl").min(LONGEST - fresh),
     }
 }
 
@@ -84,6 +88,13 @@ mod tests {
         ] {
             assert_eq!(fresh(Some(value), false), expected, "{value}");
         }
-        assert_eq!(fresh(Some("no-store"), true), 604_800);
+        let immutable = of(&Settings::default(), Some("no-store"), true);
+        assert_eq!(
+            immutable,
+            Lifetime {
+                fresh: 604_800,
+                stale: 0
+            }
+        );
     }
 }

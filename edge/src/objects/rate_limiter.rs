@@ -148,7 +148,13 @@ impl RateLimiter {
 
     /// Sets the alarm, unless one is set for an earlier time.
     async fn wake_at(&self, until_ms: u64) -> Result<()> {
-        let set = *self.alarm_ms.borrow();
+        let mut set = *self.alarm_ms.borrow();
+        if set == 0 {
+            // An object that was evicted has forgotten its alarm; the alarm has not forgotten it, and must not be put off.
+            let pending = self.state.storage().get_alarm().await?;
+            set = pending.and_then(|at| u64::try_from(at).ok()).unwrap_or_default();
+            *self.alarm_ms.borrow_mut() = set;
+        }
         if set != 0 && set <= until_ms {
             return Ok(());
         }

@@ -22,10 +22,12 @@ impl EdgeCodecs {
         let bytes = self.webp.as_ref().map_or(0, |module| module.memory_bytes() as u64);
         bytes
     }
+}
 
-    /// Lets go of modules whose memory has grown beyond what is worth keeping.
-    pub(super) fn release(self) {
-        if let Some(module) = self.webp {
+/// Lets go of modules whose memory has grown beyond what is worth keeping, whatever came of the job.
+impl Drop for EdgeCodecs {
+    fn drop(&mut self) {
+        if let Some(module) = &self.webp {
             module.release();
         }
     }

@@ -83,7 +83,7 @@ async fn stored(job: &TransformJob, id: &str, environment: &Environment, env: &E
         })?;
     match response.status() {
         200 => bytes(&response, job.limits.max_bytes).await,
-        404 => Err(Refusal::new(
+        404 if says_missing(&response).await => Err(Refusal::new(
             Code::SourceNotFound,
             "there is no stored picture with this identifier",
         )),
@@ -92,6 +92,16 @@ async fn stored(job: &TransformJob, id: &str, environment: &Environment, env: &E
                 .with("retry-after", "5"),
         ),
     }
+}
+
+/// Whether the store itself says that it has no such picture. To a signature that it does not take it answers 404 too.
+async fn says_missing(response: &Response) -> bool {
+    let document: serde_json::Value = js::text(response)
+        .await
+        .ok()
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    document.get("code").and_then(serde_json::Value::as_str) == Some(Code::SourceNotFound.as_str())
 }
 
 async fn remote(

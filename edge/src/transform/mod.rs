@@ -126,7 +126,6 @@ async fn transform(job: &TransformJob, chunks: &Chunks) -> Result<(Output, Image
     let memory = js::linear_memory_bytes()
         .saturating_add(codecs.memory_bytes())
         .saturating_add(chunks.total());
-    codecs.release();
     Ok((output, info, memory))
 }
 

@@ -9,17 +9,21 @@ use kado_shared::problem::Code;
 use crate::{answer::Refusal, js};
 
 thread_local! {
-    /// When the running job has to be over, Unix milliseconds; 0 while none runs.
-    static BUSY_UNTIL: Cell<u64> = const { Cell::new(0) };
+    /// Number of the running job, and when it has to be over, Unix milliseconds; 0 while none runs.
+    static RUNNING: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
 }
 
 /// The right to work; ends when it is dropped, or, where the runtime never drops it, with the job's deadline.
 #[derive(Debug)]
-pub(super) struct Turn(());
+pub(super) struct Turn(u64);
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        BUSY_UNTIL.set(0);
+        // One that overran its deadline has lost its turn to another, which goes on.
+        let (number, _) = RUNNING.get();
+        if number == self.0 {
+            RUNNING.set((number, 0));
+        }
     }
 }
 
@@ -28,9 +32,10 @@ impl Drop for Turn {
 /// # Errors
 /// 503 `busy` while another job has it.
 pub(super) fn take(now_ms: u64, deadline_ms: u64) -> Result<Turn, Refusal> {
-    if BUSY_UNTIL.get() > js::now_ms() {
+    let (number, until_ms) = RUNNING.get();
+    if until_ms > js::now_ms() {
         return Err(Refusal::new(Code::Busy, "this isolate is at work on another picture").with("retry-after", "1"));
     }
-    BUSY_UNTIL.set(now_ms.saturating_add(deadline_ms));
-    Ok(Turn(()))
+    RUNNING.set((number + 1, now_ms.saturating_add(deadline_ms)));
+    Ok(Turn(number + 1))
 }

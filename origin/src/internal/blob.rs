@@ -37,7 +37,7 @@ pub(crate) enum BlobAnswerError {
 impl IntoResponse for BlobAnswerError {
     fn into_response(self) -> Response {
         let failure = match self {
-            Self::Missing => Failure::new(Code::NotFound, "There is no such picture"),
+            Self::Missing => Failure::new(Code::SourceNotFound, "There is no such picture"),
             Self::Store(error) => Failure::unavailable("The blob store is not available at the moment").because(&error),
             Self::Database(error) => error.into(),
             defect @ (Self::Hash(_) | Self::Lost { .. }) => Failure::internal(&defect),

@@ -49,7 +49,7 @@ pub(crate) enum ConfigError {
 impl IntoResponse for ConfigError {
     fn into_response(self) -> Response {
         let failure = match self {
-            Self::UnknownHost => Failure::new(Code::NotFound, "No tenant has this host"),
+            Self::UnknownHost => Failure::new(Code::MisdirectedRequest, "No tenant has this host"),
             Self::BadHost => Failure::field("host", "must be a host name"),
             Self::Database(error) => error.into(),
             Self::Keyring(error) => error.into(),
