@@ -38,24 +38,25 @@ impl Cached {
 
     /// Everything works: the API, a hit, and a new rendering.
     fn whole_again(&self, width: u32) -> Result<()> {
-        wait_until("everything works again", Duration::from_secs(45), || {
-            let ready = self.site.client.get("/api/health").ok()?.status == 200;
-            let signed_in = self
-                .site
-                .client
-                .send("GET", "/api/auth/me", &[("authorization", &self.site.bearer)], b"")
-                .ok()?
-                .status
-                == 200;
-            let cached = self.site.client.get(&self.address).ok()?.status == 200;
-            let made = self
-                .site
-                .image(&format!("w={width}"), &format!("u/{}", self.id))
-                .ok()?
-                .status
-                == 200;
-            (ready && signed_in && cached && made).then_some(())
-        })
+        let mut last = String::new();
+        let found = wait_until("everything works again", Duration::from_secs(45), || {
+            let me = ("authorization", self.site.bearer.as_str());
+            let statuses = [
+                self.site.client.get("/api/health"),
+                self.site.client.send("GET", "/api/auth/me", &[me], b""),
+                self.site.client.get(&self.address),
+                self.site.image(&format!("w={width}"), &format!("u/{}", self.id)),
+            ]
+            .map(|answer| answer.map_or(0, |answer| answer.status));
+            if statuses == [200; 4] {
+                return Some(());
+            }
+            last = format!("{statuses:?}");
+            // Asking is limited too: 300 a minute.
+            std::thread::park_timeout(Duration::from_millis(400));
+            None
+        });
+        found.with_context(|| format!("readiness, session, cached and new picture answer {last}"))
     }
 }
 
