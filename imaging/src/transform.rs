@@ -59,7 +59,7 @@ pub fn transform(
 /// Probes, plans and transforms in one go, for callers that have nothing to load in between.
 ///
 /// # Errors
-/// As [`probe`], [`plan`] and [`transform`].
+/// As [`probe()`], [`plan()`] and [`transform()`].
 pub fn process(
     source: &dyn Source,
     resolved: &Resolved,

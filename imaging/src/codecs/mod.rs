@@ -20,7 +20,7 @@ pub enum CodecError {
 }
 
 /// Encoders outside this crate. Synchronous: whoever has to load a module first does so after planning
-/// ([`crate::Plan::codec`] says which) and before [`crate::transform`].
+/// ([`crate::Plan::codec`] says which) and before [`crate::transform()`].
 pub trait Codecs {
     /// Encodes straight-alpha RGBA rows, top to bottom, without gaps: `width * height * 4` bytes.
     ///

@@ -61,7 +61,7 @@ pub struct Encoding {
     pub copyright: bool,
 }
 
-/// Everything that [`crate::transform`] will do.
+/// Everything that [`crate::transform()`] will do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The source.
