@@ -4,6 +4,7 @@
 //! starts a system of its own ([`own_system`]).
 
 pub mod crowd;
+pub mod external;
 pub mod http;
 pub mod pictures;
 pub mod server;

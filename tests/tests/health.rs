@@ -1,9 +1,11 @@
 //! Liveness and readiness, as an operator's probes see them.
 
+use std::net::TcpListener;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use kado_tests::{Client, Site, own_system, site, wait_until};
+use kado_tests::{Client, Site, external, own_system, site, wait_until};
 use xtask::system::Part;
 
 #[test]
@@ -93,6 +95,39 @@ fn without_an_origin_the_edge_itself_says_that_the_site_is_not_ready() -> Result
     wait_until("readiness says 200 again", Duration::from_secs(20), || {
         client.get("/api/health").ok().filter(|answer| answer.status == 200)
     })?;
+    system.stop();
+    Ok(())
+}
+
+#[test]
+fn without_its_redis_the_site_is_degraded_but_ready_and_recovers() -> Result<()> {
+    let Some(program) = external::program(&["redis-server"])? else {
+        return Ok(());
+    };
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port().to_string();
+    drop(listener);
+    let start = || {
+        external::Running::start(Command::new(&program).args(["--bind", "127.0.0.1", "--port", &port, "--save", ""]))
+    };
+    let mut redis = start()?;
+    let system = own_system(|options| {
+        let address = format!("redis://127.0.0.1:{port}");
+        options.environment.push(("REDIS_URL".to_owned(), address));
+    })?;
+    let client = Client::new(&system.edge(), "localhost");
+    let until = |status: &str| {
+        wait_until(status, Duration::from_secs(15), || {
+            let answer = client.get("/api/health").ok()?;
+            (answer.status == 200 && answer.json()["status"] == status && answer.json()["ready"] == true)
+                .then_some(answer)
+        })
+    };
+    assert_eq!(until("healthy")?.json()["components"]["redis"]["ok"], true);
+    redis.kill()?;
+    assert_eq!(until("degraded")?.json()["components"]["redis"]["ok"], false);
+    let _redis_again = start()?;
+    until("healthy")?;
     system.stop();
     Ok(())
 }

@@ -193,24 +193,27 @@ impl Host {
             _state,
         } = self;
         let mut ended = std::pin::pin!(ended);
-        let started = tokio::select! {
+        // What `wait_for` returns is a lock, and as long as that is held no gateway can report for duty.
+        let in_time = async { tokio::time::timeout(START, gateway_up.wait_for(|up| *up)).await.is_ok() };
+        let served = tokio::select! {
             () = &mut ended => Ok(()),
-            up = tokio::time::timeout(START, gateway_up.wait_for(|up| *up)) => match up {
-                Ok(_) => {
+            up = in_time => {
+                if up {
                     ended.await;
                     Ok(())
+                } else {
+                    Err(HostError::Gateway(format!(
+                        "no answer at {GATEWAY_HEALTH} within {} s; its output is in the log above",
+                        START.as_secs()
+                    )))
                 }
-                Err(_) => Err(HostError::Gateway(format!(
-                    "no answer at {GATEWAY_HEALTH} within {} s; its output is in the log above",
-                    START.as_secs()
-                ))),
-            },
+            }
         };
         tracing::info!(event = "draining", seconds = drain.as_secs(), "the edge ends");
         gateway.finish().await;
         behind.finish().await;
         tracing::info!(event = "stopped", service = "edge", "the edge has ended");
-        started
+        served
     }
 }
 

@@ -251,7 +251,7 @@ mod tests {
             app.internal("GET", "/internal/edge-config?host=unknown.example")
                 .await
                 .status,
-            404
+            421
         );
         for bad in ["", "?host=", "?host=a%20b", "?host=a&host=b", "?other=a"] {
             assert_eq!(
@@ -263,7 +263,7 @@ mod tests {
         app.execute("update tenants set active = false").await;
         assert_eq!(
             app.internal("GET", "/internal/edge-config?host=localhost").await.status,
-            404
+            421
         );
     }
 }

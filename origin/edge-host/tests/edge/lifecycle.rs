@@ -75,7 +75,7 @@ async fn durable_objects_survive_a_restart_and_a_second_edge_is_kept_off_their_d
 async fn a_killed_gateway_comes_back_on_its_port_and_no_connection_is_refused() {
     let Some(workerd) = workerd() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let edge = Edge::start(dir.path(), &workerd, &[]).await;
+    let mut edge = Edge::start(dir.path(), &workerd, &[]).await;
     let address = edge.address;
     let first = edge.gateway();
     let knocking = tokio::spawn(async move {
@@ -105,6 +105,13 @@ async fn a_killed_gateway_comes_back_on_its_port_and_no_connection_is_refused() 
     assert_eq!(refused, 0);
     assert!(answered > 10, "{answered}");
     assert_eq!(edge.get("/api/health/liveness").await.text(), "alive");
+
+    let second = edge.gateway();
+    signal(second, "KILL");
+    edge.until("a third gateway", || ![0, first, second].contains(&edge.gateway()))
+        .await;
+    assert_eq!(edge.job(&Job::new("sleep=1")).await.text(), "slept");
+    assert!(edge.end().await.success(), "the supervision still obeys");
 }
 
 #[tokio::test]
