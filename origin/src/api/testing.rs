@@ -17,6 +17,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
+use std::time::Duration;
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -347,8 +348,16 @@ impl TestApp {
     }
 
     /// Uploads on their way in the blob folder.
-    pub(crate) fn pending_files(&self) -> usize {
-        std::fs::read_dir(self.folder.path().join("pending")).map_or(0, Iterator::count)
+    /// Staged uploads that got no place are removed behind the answer.
+    pub(crate) async fn nothing_stays_pending(&self) {
+        let pending = self.folder.path().join("pending");
+        tokio::time::timeout(Duration::from_secs(5), async {
+            while std::fs::read_dir(&pending).is_ok_and(|files| files.count() > 0) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("what was staged for nothing is removed");
     }
 }
 

@@ -309,7 +309,6 @@ fn new_view(id: Uuid, info: &ImageInfo, bytes: i64, now: OffsetDateTime) -> Imag
 mod tests {
     use crate::api::testing::{TestApp, multipart, png};
     use serde_json::json;
-    use std::time::Duration;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn an_upload_is_stored_once_per_content() {
@@ -333,7 +332,7 @@ mod tests {
             (app.files(), app.count("select reference_count from blobs").await),
             (1, 2)
         );
-        assert_eq!(app.pending_files(), 0);
+        app.nothing_stays_pending().await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -367,13 +366,7 @@ mod tests {
         }
         let json = app.post_as(&token, "/api/images", &json!({})).await;
         assert_eq!(json.status, 415);
-        tokio::time::timeout(Duration::from_secs(5), async {
-            while app.pending_files() > 0 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await
-        .unwrap();
+        app.nothing_stays_pending().await;
         assert_eq!((app.files(), app.count("select count(*) from blobs").await), (0, 0));
     }
 
