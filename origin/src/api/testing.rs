@@ -347,7 +347,6 @@ impl TestApp {
         std::fs::read_dir(self.folder.path().join(self.tenant.to_string())).map_or(0, Iterator::count)
     }
 
-    /// Uploads on their way in the blob folder.
     /// Staged uploads that got no place are removed behind the answer.
     pub(crate) async fn nothing_stays_pending(&self) {
         let pending = self.folder.path().join("pending");
