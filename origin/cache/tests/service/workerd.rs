@@ -46,9 +46,11 @@ export default {
 "#;
 
 fn workerd() -> Option<PathBuf> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let binary = root.join("node_modules/.bin/workerd");
-    if binary.exists() {
+    // Not `.bin/workerd`: unless npm ran install scripts that is a script, and the server a child of it which would stay.
+    let packages = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../node_modules/@cloudflare");
+    let binaries = std::fs::read_dir(packages).into_iter().flatten().flatten();
+    let mut binaries = binaries.map(|package| package.path().join("bin/workerd"));
+    if let Some(binary) = binaries.find(|binary| binary.exists()) {
         return Some(binary);
     }
     assert!(

@@ -25,8 +25,11 @@ const EMPTY_WASM: &[u8] = b"\0asm\x01\0\0\0";
 
 /// The workerd binary, or nothing where it is not installed and need not be.
 pub(crate) fn workerd() -> Option<PathBuf> {
-    let binary = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../node_modules/.bin/workerd");
-    if binary.exists() {
+    // Not `.bin/workerd`: unless npm ran install scripts that is a script, and the server a child of it which would stay.
+    let packages = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../node_modules/@cloudflare");
+    let binaries = std::fs::read_dir(packages).into_iter().flatten().flatten();
+    let mut binaries = binaries.map(|package| package.path().join("bin/workerd"));
+    if let Some(binary) = binaries.find(|binary| binary.exists()) {
         return Some(binary);
     }
     assert!(
