@@ -17,6 +17,8 @@ pub enum LimitKind {
     Scans,
     /// Bytes of metadata in front of the pixels.
     MetadataBytes,
+    /// Bytes of the colour profile.
+    ProfileBytes,
     /// Pixels of the answer.
     OutputPixels,
     /// Longer side of the answer, in pixels.
@@ -36,6 +38,7 @@ impl LimitKind {
             Self::Frames => "frames",
             Self::Scans => "scans",
             Self::MetadataBytes => "metadata bytes",
+            Self::ProfileBytes => "color profile bytes",
             Self::OutputPixels => "output pixels",
             Self::OutputSide => "output side",
             Self::Memory => "memory",

@@ -14,6 +14,7 @@
 )]
 
 mod codecs;
+mod color;
 mod decode;
 mod encode;
 mod error;

@@ -20,6 +20,8 @@ pub struct Limits {
     pub scans: u32,
     /// Bytes of metadata in front of the pixels.
     pub metadata_bytes: u64,
+    /// Bytes of the colour profile, unpacked.
+    pub profile_bytes: u64,
     /// Pixels of the answer.
     pub output_pixels: u64,
     /// Either side of the answer, in pixels.
@@ -37,6 +39,7 @@ impl Limits {
         frames: 1_000,
         scans: 64,
         metadata_bytes: 16 * MIB,
+        profile_bytes: 4 * MIB,
         output_pixels: 25_000_000,
         output_side: 12_000,
         memory_bytes: 80 * MIB,

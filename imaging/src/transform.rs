@@ -1,5 +1,6 @@
 //! From bytes to bytes: decode, resample, turn, effects, pad, border, encode.
 
+use crate::color::Conversion;
 use crate::decode::{Job, decode};
 use crate::options::Color;
 use crate::pixels::{Raster, add_border, apply_effects, flatten, pad, resample, turn};
@@ -78,6 +79,8 @@ fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
 /// The finished pixels.
 pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
     let plan = job.plan;
+    // Read first: the decoder releases the bytes behind it.
+    let conversion = Conversion::of(job.source, &plan.info, job.limits)?;
     let decoded = decode(job)?;
     stop_if(job.cancel)?;
     let scale = f64::from(plan.decode_scale);
@@ -87,7 +90,10 @@ pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
         width: plan.region.width / scale,
         height: plan.region.height / scale,
     };
-    let resized = resample(decoded, region, plan.resized)?;
+    let mut resized = resample(decoded, region, plan.resized)?;
+    if let Some(conversion) = conversion {
+        conversion.apply(&mut resized)?;
+    }
     stop_if(job.cancel)?;
     let mut raster = turn(resized, plan.orientation)?;
     let background = plan.background.unwrap_or(Color::TRANSPARENT);

@@ -2,14 +2,16 @@
 
 use super::scans::ScanCounter;
 use super::{Job, from_io};
+use crate::color::Inks;
 use crate::pixels::{Channels, Raster};
 use crate::source::SourceReader;
 use crate::{Format, ImageError};
 use jpeg_decoder::{Decoder, Error, PixelFormat};
 
 pub(super) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
+    let inks = Inks::of(job.source, &job.plan.info, job.limits)?;
     let mut reader = SourceReader::inspecting(job.source, job.cancel, ScanCounter::new(job.limits.scans)).releasing();
-    let decoded = run(job, &mut Decoder::new(&mut reader));
+    let decoded = run(job, &mut Decoder::new(&mut reader), inks.as_ref());
     let offset = reader.stood_at();
     decoded.map_err(|error| match error {
         Failure::Decoder(error) => translate(&error, offset),
@@ -28,7 +30,7 @@ impl From<Error> for Failure {
     }
 }
 
-fn run<R: std::io::Read>(job: &Job<'_>, decoder: &mut Decoder<R>) -> Result<Raster, Failure> {
+fn run<R: std::io::Read>(job: &Job<'_>, decoder: &mut Decoder<R>, inks: Option<&Inks>) -> Result<Raster, Failure> {
     let info = &job.plan.info;
     decoder.set_max_decoding_buffer_size(usize::try_from(job.limits.memory_bytes).unwrap_or(usize::MAX));
     let scale = u32::from(job.plan.decode_scale);
@@ -45,7 +47,13 @@ fn run<R: std::io::Read>(job: &Job<'_>, decoder: &mut Decoder<R>) -> Result<Rast
     let (channels, pixels) = match format {
         Some(PixelFormat::L8) => (Channels::Grey, pixels),
         Some(PixelFormat::RGB24) => (Channels::Rgb, pixels),
-        Some(PixelFormat::CMYK32) => (Channels::Rgb, cmyk_to_rgb(pixels, info.inverted_cmyk)),
+        Some(PixelFormat::CMYK32) => {
+            let rgb = match inks {
+                Some(inks) => inks.to_rgb(pixels, !info.inverted_cmyk).map_err(Failure::Engine)?,
+                None => cmyk_to_rgb(pixels, info.inverted_cmyk),
+            };
+            (Channels::Rgb, rgb)
+        }
         Some(PixelFormat::L16) | None => {
             return Err(Failure::Engine(ImageError::unsupported(
                 Format::Jpeg,

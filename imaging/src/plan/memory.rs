@@ -8,6 +8,8 @@ use crate::Format;
 pub struct Memory {
     /// The source's own bytes, wherever they lie.
     pub source: u64,
+    /// The colour profile with what is read from it, before anything is decoded.
+    pub profile: u64,
     /// Decoder with its result.
     pub decode: u64,
     /// Decoded pixels, the resampler's intermediate rows and its result.
@@ -74,15 +76,36 @@ impl Memory {
         // The result is turned or padded into a second one before it is encoded.
         let encode = output + encoder.max(output + resized);
         let source = info.bytes;
+        let (profile, tables) = profile(plan);
         Self {
             source,
+            profile,
             decode,
             resample,
             encode,
-            peak: FIXED + source + decode.max(resample).max(encode),
+            peak: FIXED + source + profile.max(tables + decode.max(resample).max(encode)),
         }
     }
 }
+
+/// The profile while its conversion is made, and the conversion's tables.
+fn profile(plan: &Plan) -> (u64, u64) {
+    let info = &plan.info;
+    if !info.color_profile {
+        return (0, 0);
+    }
+    // Compressed it says nothing of its size but that the limit holds.
+    let bytes = if info.format == Format::Png {
+        4 * 1024 * 1024
+    } else {
+        info.profile_bytes
+    };
+    // The file's tables are read as floating-point numbers, of which there are up to four bytes for each of its own.
+    (5 * bytes + TABLES, TABLES)
+}
+
+/// Curves, or a grid of colours where the profile has one.
+const TABLES: u64 = 3 * 1024 * 1024;
 
 /// Channels of the decoded picture, alpha included.
 fn decoded_channels(plan: &Plan) -> u64 {

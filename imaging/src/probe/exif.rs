@@ -177,6 +177,9 @@ pub(super) fn read_tiff(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
     };
     let mut info = ImageInfo::new(Format::Tiff, 0, 0);
     for entry in tiff.entries() {
+        if entry.tag == 0x8773 && entry.kind == 7 {
+            (info.color_profile, info.profile_bytes) = (true, u64::from(entry.count));
+        }
         let Some(number) = tiff.number(&entry) else { continue };
         let small = u16::try_from(number).unwrap_or(u16::MAX);
         match entry.tag {
@@ -186,7 +189,6 @@ pub(super) fn read_tiff(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
             0x0112 => info.orientation = Orientation::from_exif(small),
             0x0115 => info.components = u8::try_from(number).unwrap_or(u8::MAX),
             0x0152 => info.alpha = true,
-            0x8773 => info.color_profile = true,
             _ => {}
         }
     }

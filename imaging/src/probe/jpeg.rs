@@ -5,13 +5,13 @@ use super::{Exif, ImageInfo};
 use crate::Format;
 
 /// Segments before the first scan. Real files have a few dozen; thousands are an attack on our patience.
-const MAX_SEGMENTS: usize = 4096;
+pub(super) const MAX_SEGMENTS: usize = 4096;
 
 pub(super) fn read(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
     let mut offset = 2;
     let mut info: Option<ImageInfo> = None;
     let mut exif = Exif::default();
-    let mut color_profile = false;
+    let mut profile_bytes = 0;
     let mut inverted_cmyk = false;
     for _ in 0..MAX_SEGMENTS {
         peek.within_metadata(offset)?;
@@ -23,7 +23,8 @@ pub(super) fn read(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
                     return Err(peek.corrupt(offset, "a scan comes before the frame header"));
                 };
                 return Ok(ImageInfo {
-                    color_profile,
+                    color_profile: profile_bytes > 0,
+                    profile_bytes,
                     inverted_cmyk,
                     ..info
                 }
@@ -44,7 +45,7 @@ pub(super) fn read(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
                 let data = peek.exactly(body + 6, usize::try_from(size - 6).unwrap_or(0))?;
                 exif = Exif::parse(data);
             }
-            0xe2 if starts_with(peek, body, size, b"ICC_PROFILE\0")? => color_profile = true,
+            0xe2 if starts_with(peek, body, size, b"ICC_PROFILE\0")? => profile_bytes += size.saturating_sub(14),
             0xee if starts_with(peek, body, size, b"Adobe")? => inverted_cmyk = true,
             0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
                 if info.is_some() {
@@ -60,7 +61,7 @@ pub(super) fn read(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
 }
 
 /// Passes fill bytes, and the bytes that some cameras leave between segments.
-fn next_marker(peek: &mut Peek<'_>, offset: &mut u64) -> Result<u8, Stopped> {
+pub(super) fn next_marker(peek: &mut Peek<'_>, offset: &mut u64) -> Result<u8, Stopped> {
     loop {
         while peek.u8(*offset)? != 0xff {
             *offset += 1;
@@ -78,7 +79,7 @@ fn next_marker(peek: &mut Peek<'_>, offset: &mut u64) -> Result<u8, Stopped> {
     }
 }
 
-fn starts_with(peek: &mut Peek<'_>, body: u64, size: u64, magic: &[u8]) -> Result<bool, Stopped> {
+pub(super) fn starts_with(peek: &mut Peek<'_>, body: u64, size: u64, magic: &[u8]) -> Result<bool, Stopped> {
     Ok(size >= magic.len() as u64 && peek.exactly(body, magic.len())? == magic)
 }
 

@@ -7,11 +7,13 @@ mod isobmff;
 mod jpeg;
 mod peek;
 mod png;
+mod profile;
 mod svg;
 mod webp;
 
 pub(crate) use exif::Exif;
 use peek::{Peek, Stopped};
+pub(crate) use profile::{Declared, declared};
 
 use crate::{Format, ImageError, LimitKind, Limits, Orientation, Source};
 
@@ -40,6 +42,8 @@ pub struct ImageInfo {
     pub alpha: bool,
     /// Whether a colour profile is embedded.
     pub color_profile: bool,
+    /// Bytes of that profile as stored, which in PNG is compressed; 0 where there is none.
+    pub profile_bytes: u64,
     /// Samples that the coder stores per pixel, in quarters: 4:2:0 has 6, 4:4:4 has 12, grey 4.
     pub samples_per_pixel_quarters: u8,
     /// Whether the coding is one this engine decodes.
@@ -66,6 +70,7 @@ impl ImageInfo {
             bit_depth: 8,
             alpha: false,
             color_profile: false,
+            profile_bytes: 0,
             samples_per_pixel_quarters: 12,
             decodable: false,
             inverted_cmyk: false,
@@ -102,6 +107,7 @@ impl ImageInfo {
             }
         };
         refuse(LimitKind::SourceBytes, self.bytes, limits.source_bytes)?;
+        refuse(LimitKind::ProfileBytes, self.profile_bytes, limits.profile_bytes)?;
         refuse(
             LimitKind::Side,
             u64::from(self.width.max(self.height)),

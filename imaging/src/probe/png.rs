@@ -5,7 +5,7 @@ use super::{Exif, ImageInfo};
 use crate::Format;
 
 /// Chunks before the image data.
-const MAX_CHUNKS: usize = 4096;
+pub(super) const MAX_CHUNKS: usize = 4096;
 
 pub(super) fn read(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
     if peek.be32(8)? != 13 || peek.array::<4>(12)? != *b"IHDR" {
@@ -44,7 +44,7 @@ pub(super) fn read(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
             }
             b"tRNS" => info.alpha = true,
             // The still image is what is shown; its frames are no reason to refuse it.
-            b"iCCP" => info.color_profile = true,
+            b"iCCP" => (info.color_profile, info.profile_bytes) = (true, length),
             b"eXIf" if length <= 64 * 1024 => {
                 let data = peek.exactly(offset + 8, usize::try_from(length).unwrap_or(0))?;
                 let exif = Exif::parse(data);

@@ -59,10 +59,14 @@ fn extended(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
         flags & 0x10 != 0,
         flags & 0x20 != 0,
     );
+    // Where there is a profile, it is the first of the chunks that follow.
+    let profile = profile && peek.array::<4>(30)? == *b"ICCP";
+    let profile_bytes = if profile { u64::from(peek.le32(34)?) } else { 0 };
     let mut info = ImageInfo {
         alpha,
         components: 3 + u8::from(alpha),
         color_profile: profile,
+        profile_bytes,
         // The worst that may follow: a lossless frame.
         samples_per_pixel_quarters: 16,
         frames: if animated { None } else { Some(1) },
