@@ -144,13 +144,9 @@ fn has_inks(info: &ImageInfo) -> bool {
     info.format == Format::Jpeg && info.components == 4
 }
 
+/// A palette counts as three channels.
 fn is_grey(info: &ImageInfo) -> bool {
-    match info.format {
-        Format::Jpeg | Format::Tiff => info.components == 1,
-        // A palette counts as three.
-        Format::Png => info.components.saturating_sub(u8::from(info.alpha)) == 1,
-        _ => false,
-    }
+    info.components.saturating_sub(u8::from(info.alpha)) == 1
 }
 
 /// A profile of gAMA and cHRM, each taken as sRGB's where it is missing; `None` for numbers that no display has.

@@ -1,9 +1,11 @@
 //! From a source to pixels, by other people's decoders behind one wall: limits, cancellation, and errors in our terms.
 
+mod bmp;
 mod gif;
 mod jpeg;
 mod png;
 mod scans;
+mod tiff;
 mod webp;
 
 use crate::pixels::Raster;
@@ -26,6 +28,8 @@ pub(crate) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
         Format::Png => png::decode(job),
         Format::WebP => webp::decode(job),
         Format::Gif => gif::decode(job),
+        Format::Bmp => bmp::decode(job),
+        Format::Tiff => tiff::decode(job),
         format => Err(ImageError::unsupported(format, "it is not read by this engine")),
     }?;
     let scale = u32::from(job.plan.decode_scale);

@@ -98,6 +98,16 @@ fn codings() -> Vec<(&'static str, Vec<u8>)> {
         ("webp lossless alpha", samples::webp_lossless(67, 45, true)),
         ("webp lossy", lossy_webp(67, 45)),
         ("gif", samples::gif(67, 45, 2)),
+        ("bmp", samples::bmp(67, 45)),
+        ("bmp runs", {
+            let palette: Vec<u8> = (0..=255u8).flat_map(|index| [index, 255 - index, 7, 0]).collect();
+            let row: Vec<u8> = (0..6u8)
+                .flat_map(|run| [10, run * 40])
+                .chain([0, 7, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0])
+                .collect();
+            samples::bmp_with_data((67, 45), 8, 1, &palette, &[row.repeat(45), vec![0, 1]].concat())
+        }),
+        ("tiff", samples::tiff(67, 45)),
     ]
 }
 
@@ -125,8 +135,8 @@ fn every_coding_gives_its_picture() {
     for (name, bytes) in codings() {
         let raster = decoded(&bytes, "format=png").unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!((raster.width, raster.height), (67, 45), "{name}");
-        let comparable =
-            name.starts_with("jpeg") && name != "jpeg grey" || name == "png rgb" || name == "webp lossless";
+        let comparable = name.starts_with("jpeg") && name != "jpeg grey"
+            || ["png rgb", "webp lossless", "bmp", "tiff"].contains(&name);
         if comparable {
             let error: f64 = raster
                 .data
@@ -244,6 +254,8 @@ fn truncated_files_are_corrupt_wherever_they_end() {
             let trailer = match name.split(' ').next().unwrap() {
                 "png" => 8,
                 "gif" => bytes.len() / 2,
+                // Of runs, the end mark and the last row's.
+                "bmp" if name.ends_with("runs") => 4,
                 _ => 0,
             };
             if cut + trailer >= bytes.len() {
@@ -347,7 +359,10 @@ fn bytes_are_released_behind_the_decoder() {
             cancel: &|| false,
         })
         .unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(name.starts_with("webp") || source.1.get() > 0, "{name}");
+        assert!(
+            name.starts_with("webp") || name == "tiff" || source.1.get() > 0,
+            "{name}"
+        );
     }
 }
 
@@ -390,7 +405,7 @@ proptest! {
 
     #[test]
     fn damaged_pictures_are_answered(
-        coding in 0usize..19, width in prop_oneof![Just(67u32), Just(30), Just(8)],
+        coding in 0usize..22, width in prop_oneof![Just(67u32), Just(30), Just(8)],
         changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let (name, mut bytes) = CODINGS[coding].clone();
@@ -406,7 +421,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_behind_a_header_are_answered(coding in 0usize..19, keep in 30usize..700, tail in proptest::collection::vec(any::<u8>(), 0..2000)) {
+    fn any_bytes_behind_a_header_are_answered(coding in 0usize..22, keep in 30usize..700, tail in proptest::collection::vec(any::<u8>(), 0..2000)) {
         let (_, bytes) = &CODINGS[coding];
         let mut bytes = bytes[..keep.min(bytes.len())].to_vec();
         bytes.extend(tail);

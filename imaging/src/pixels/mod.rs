@@ -7,7 +7,7 @@ mod turn;
 
 pub(crate) use compose::{add_border, flatten, pad};
 pub(crate) use effects::apply as apply_effects;
-pub(crate) use resample::resample;
+pub(crate) use resample::{resample, unpremultiply};
 pub(crate) use turn::turn;
 
 use crate::{ImageError, LimitKind};

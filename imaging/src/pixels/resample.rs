@@ -86,7 +86,7 @@ pub(super) fn premultiply(rgba: &mut [u8]) {
     }
 }
 
-pub(super) fn unpremultiply(rgba: &mut [u8]) {
+pub(crate) fn unpremultiply(rgba: &mut [u8]) {
     for pixel in rgba.chunks_exact_mut(4) {
         if let [r, g, b, a] = pixel {
             let alpha = u32::from(*a);

@@ -46,6 +46,10 @@ impl Memory {
             // The decoder keeps planes of its own beside the pixels, and a copy of the compressed data.
             Format::WebP => decoded + width * height * u64::from(info.samples_per_pixel_quarters) / 4 + info.bytes,
             Format::Gif => decoded + width * height,
+            // The whole picture may be one strip: its samples beside the pixels, and for a moment as they are stored.
+            Format::Tiff => {
+                decoded + 2 * width * height * u64::from(info.components) * u64::from(info.bit_depth).div_ceil(8)
+            }
             _ => decoded + 2 * width * 8,
         };
         let (out_width, out_height) = (u64::from(plan.resized.0), u64::from(plan.resized.1));
@@ -110,7 +114,7 @@ const TABLES: u64 = 3 * 1024 * 1024;
 /// Channels of the decoded picture, alpha included.
 fn decoded_channels(plan: &Plan) -> u64 {
     match (plan.info.format, plan.info.components) {
-        (Format::Jpeg, 1) => 1,
+        (Format::Jpeg | Format::Tiff, 1) => 1,
         (Format::Jpeg, _) => 3,
         (Format::Png, 1) if !plan.info.alpha => 3,
         (Format::Png, _) if plan.info.alpha => 4,

@@ -1,8 +1,6 @@
 //! EXIF, which is a TIFF directory: only the few tags that matter here, each read within bounds.
 
-use super::ImageInfo;
-use super::peek::{Peek, Stopped};
-use crate::{Format, Orientation};
+use crate::Orientation;
 
 /// What we take out of EXIF.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,21 +18,21 @@ pub(crate) struct Exif {
 const MAX_TEXT: usize = 1024;
 
 /// One entry of a directory.
-struct Entry {
-    tag: u16,
-    kind: u16,
-    count: u32,
+pub(super) struct Entry {
+    pub(super) tag: u16,
+    pub(super) kind: u16,
+    pub(super) count: u32,
     /// The value itself where it has at most four bytes, else its offset.
-    value: [u8; 4],
+    pub(super) value: [u8; 4],
 }
 
-struct Tiff<'a> {
+pub(super) struct Tiff<'a> {
     data: &'a [u8],
     big_endian: bool,
 }
 
 impl<'a> Tiff<'a> {
-    fn open(data: &'a [u8]) -> Option<Self> {
+    pub(super) fn open(data: &'a [u8]) -> Option<Self> {
         let big_endian = match data.get(..4)? {
             b"II*\0" => false,
             b"MM\0*" => true,
@@ -47,7 +45,7 @@ impl<'a> Tiff<'a> {
         self.data.get(offset..offset.checked_add(N)?)?.try_into().ok()
     }
 
-    fn u16_of(&self, bytes: [u8; 2]) -> u16 {
+    pub(super) fn u16_of(&self, bytes: [u8; 2]) -> u16 {
         if self.big_endian {
             u16::from_be_bytes(bytes)
         } else {
@@ -55,7 +53,7 @@ impl<'a> Tiff<'a> {
         }
     }
 
-    fn u32_of(&self, bytes: [u8; 4]) -> u32 {
+    pub(super) fn u32_of(&self, bytes: [u8; 4]) -> u32 {
         if self.big_endian {
             u32::from_be_bytes(bytes)
         } else {
@@ -64,7 +62,7 @@ impl<'a> Tiff<'a> {
     }
 
     /// Entries of the first directory. At most 65,535, each of twelve bytes that have to be there.
-    fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         let start = self
             .bytes(4)
             .map(|bytes| self.u32_of(bytes))
@@ -85,7 +83,7 @@ impl<'a> Tiff<'a> {
     }
 
     /// A SHORT or LONG.
-    fn number(&self, entry: &Entry) -> Option<u32> {
+    pub(super) fn number(&self, entry: &Entry) -> Option<u32> {
         let [a, b, ..] = entry.value;
         match (entry.kind, entry.count) {
             (3, 1..) => Some(u32::from(self.u16_of([a, b]))),
@@ -146,53 +144,6 @@ impl Exif {
     pub(crate) fn is_empty(&self) -> bool {
         !self.seen
     }
-}
-
-/// A TIFF picture's own directory. Only as much of it as lies in the first 64 KiB or at the directory's offset is read.
-pub(super) fn read_tiff(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
-    let header = peek.array::<8>(0)?;
-    let big_endian = header.starts_with(b"MM");
-    let [_, _, _, _, offset @ ..] = header;
-    let directory = u64::from(if big_endian {
-        u32::from_be_bytes(offset)
-    } else {
-        u32::from_le_bytes(offset)
-    });
-    let count = peek.array::<2>(directory)?;
-    let count = if big_endian {
-        u16::from_be_bytes(count)
-    } else {
-        u16::from_le_bytes(count)
-    };
-    // The directory as if it came right after the header: values of at most four bytes are in it.
-    let mut data = header.get(..4).unwrap_or_default().to_vec();
-    data.extend(if big_endian {
-        8u32.to_be_bytes()
-    } else {
-        8u32.to_le_bytes()
-    });
-    data.extend_from_slice(peek.exactly(directory, 2 + 12 * usize::from(count))?);
-    let Some(tiff) = Tiff::open(&data) else {
-        return Err(peek.corrupt(0, "the TIFF header is not valid"));
-    };
-    let mut info = ImageInfo::new(Format::Tiff, 0, 0);
-    for entry in tiff.entries() {
-        if entry.tag == 0x8773 && entry.kind == 7 {
-            (info.color_profile, info.profile_bytes) = (true, u64::from(entry.count));
-        }
-        let Some(number) = tiff.number(&entry) else { continue };
-        let small = u16::try_from(number).unwrap_or(u16::MAX);
-        match entry.tag {
-            0x0100 => info.width = number,
-            0x0101 => info.height = number,
-            0x0102 if entry.count <= 2 => info.bit_depth = u8::try_from(number).unwrap_or(u8::MAX),
-            0x0112 => info.orientation = Orientation::from_exif(small),
-            0x0115 => info.components = u8::try_from(number).unwrap_or(u8::MAX),
-            0x0152 => info.alpha = true,
-            _ => {}
-        }
-    }
-    Ok(info)
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@ mod peek;
 mod png;
 mod profile;
 mod svg;
+mod tiff;
 mod webp;
 
+pub(crate) use bmp::{BmpCoding, BmpHeader, bmp_header};
 pub(crate) use exif::Exif;
 use peek::{Peek, Stopped};
 pub(crate) use profile::{Declared, declared};
@@ -214,7 +216,7 @@ fn read(peek: &mut Peek<'_>, limits: &Limits) -> Result<ImageInfo, Stopped> {
         Format::Gif => gif::read(peek, limits),
         Format::Avif | Format::Heic => isobmff::read(peek, format),
         Format::Bmp => bmp::read(peek),
-        Format::Tiff => exif::read_tiff(peek),
+        Format::Tiff => tiff::read(peek),
         Format::Svg => svg::read(peek),
         Format::Json => Err(Stopped::Failed(ImageError::NotAnImage)),
     }?;

@@ -31,6 +31,7 @@ pub(crate) fn declared(source: &dyn Source, info: &ImageInfo, limits: &Limits) -
         Format::Png => png(&mut peek, limits),
         Format::Jpeg if info.color_profile => jpeg(&mut peek, limits),
         Format::WebP if info.color_profile => webp(&mut peek, limits),
+        Format::Tiff if info.color_profile => tiff(&mut peek, limits),
         _ => Ok(None),
     };
     match found {
@@ -95,6 +96,14 @@ fn jpeg(peek: &mut Peek<'_>, limits: &Limits) -> Result<Option<Declared>, Stoppe
 fn webp(peek: &mut Peek<'_>, limits: &Limits) -> Result<Option<Declared>, Stopped> {
     let size = within(limits, u64::from(peek.le32(34)?))?;
     Ok(Some(Declared::Icc(peek.exactly(38, size)?.to_vec())))
+}
+
+fn tiff(peek: &mut Peek<'_>, limits: &Limits) -> Result<Option<Declared>, Stopped> {
+    let Some((at, bytes)) = super::tiff::profile(peek)? else {
+        return Ok(None);
+    };
+    let size = within(limits, bytes)?;
+    Ok(Some(Declared::Icc(peek.exactly(at, size)?.to_vec())))
 }
 
 /// A profile goes before sRGB, and that before gAMA and cHRM, as the PNG specification has it.

@@ -13,7 +13,7 @@ fn bmp(width: i32, height: i32) -> Vec<u8> {
     bytes.extend(40u32.to_le_bytes());
     bytes.extend(width.to_le_bytes());
     bytes.extend(height.to_le_bytes());
-    bytes.extend([1, 0, 24, 0]);
+    bytes.extend([1, 0, 24, 0, 0, 0, 0, 0]);
     bytes
 }
 

@@ -95,3 +95,22 @@ pub fn with_orientation(jpeg: &[u8], orientation: u16) -> Vec<u8> {
     let (start, rest) = jpeg.split_at(2.min(jpeg.len()));
     [start, &[0xff, 0xe1], &length.to_be_bytes(), &exif, rest].concat()
 }
+
+/// A BMP of given bits, compression, tables (masks, palette) and stored rows; a negative height is from top to bottom.
+#[must_use]
+pub fn bmp_with_data((width, height): (i32, i32), bits: u16, compression: u32, tables: &[u8], rows: &[u8]) -> Vec<u8> {
+    let pixels = 54 + tables.len() as u32;
+    let mut bytes = b"BM".to_vec();
+    bytes.extend((pixels + rows.len() as u32).to_le_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(pixels.to_le_bytes());
+    bytes.extend(40u32.to_le_bytes());
+    bytes.extend(width.to_le_bytes());
+    bytes.extend(height.to_le_bytes());
+    bytes.extend(1u16.to_le_bytes());
+    bytes.extend(bits.to_le_bytes());
+    bytes.extend(compression.to_le_bytes());
+    bytes.extend((rows.len() as u32).to_le_bytes());
+    bytes.extend([0; 16]);
+    [&bytes, tables, rows].concat()
+}

@@ -7,7 +7,7 @@
 mod headers;
 mod scene;
 
-pub use headers::{jpeg_claiming, png_claiming, png_with_data, with_orientation};
+pub use headers::{bmp_with_data, jpeg_claiming, png_claiming, png_with_data, with_orientation};
 pub use scene::{scene, scene_rgba};
 
 use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, SamplingFactor};
@@ -146,6 +146,31 @@ pub fn png_rgba(width: u32, height: u32) -> Vec<u8> {
         BitDepth::Eight,
         &scene_rgba(width, height),
     )
+}
+
+/// The scene as a BMP of 24 bits.
+#[must_use]
+pub fn bmp(width: u32, height: u32) -> Vec<u8> {
+    let mut rows = Vec::new();
+    for row in scene(width, height).chunks_exact(width.max(1) as usize * 3).rev() {
+        rows.extend(row.chunks_exact(3).flat_map(|pixel| pixel.iter().rev()));
+        rows.resize(rows.len().next_multiple_of(4), 0);
+    }
+    bmp_with_data((width as i32, height as i32), 24, 0, &[], &rows)
+}
+
+/// The scene as a TIFF.
+#[must_use]
+pub fn tiff(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    tiff::encoder::TiffEncoder::new(&mut bytes)
+        .and_then(|encoder| {
+            encoder
+                .with_compression(tiff::encoder::Compression::Lzw)
+                .write_image::<tiff::encoder::colortype::RGB8>(width, height, &scene(width, height))
+        })
+        .expect("a size that TIFF has");
+    bytes.into_inner()
 }
 
 /// The scene as lossless WebP, with or without alpha.
