@@ -4,7 +4,9 @@ use crate::color::Conversion;
 use crate::decode::{Job, decode};
 use crate::options::Color;
 use crate::pixels::{Raster, add_border, apply_effects, flatten, pad, resample, turn};
-use crate::{Codecs, Format, ImageError, Limits, Plan, Region, Resolved, Source, encode, facts, plan, probe};
+use crate::{
+    Codecs, Format, ImageError, Limits, Plan, Region, Resolved, Source, animation, encode, facts, plan, probe,
+};
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +38,18 @@ pub fn transform(
     codecs: &dyn Codecs,
     cancel: &dyn Fn() -> bool,
 ) -> Result<Output, ImageError> {
+    let job = Job {
+        source,
+        plan,
+        limits,
+        cancel,
+    };
     let bytes = if plan.encoding.format == Format::Json {
         facts::json(plan)?
+    } else if plan.animated {
+        animation::transform(&job, codecs)?
     } else {
-        let raster = render(&Job {
-            source,
-            plan,
-            limits,
-            cancel,
-        })?;
+        let raster = render(&job)?;
         stop_if(cancel)?;
         encode::encode(raster, &plan.encoding, &plan.info, codecs)?
     };
@@ -72,16 +77,20 @@ pub fn process(
     transform(source, &plan(&info, resolved, limits)?, limits, codecs, cancel)
 }
 
-fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
+pub(crate) fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
     if cancel() { Err(ImageError::Cancelled) } else { Ok(()) }
 }
 
 /// The finished pixels.
 pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
-    let plan = job.plan;
     // Read first: the decoder releases the bytes behind it.
-    let conversion = Conversion::of(job.source, &plan.info, job.limits)?;
-    let decoded = decode(job)?;
+    let conversion = Conversion::of(job.source, &job.plan.info, job.limits)?;
+    finish(job, conversion.as_ref(), decode(job)?)
+}
+
+/// Everything between the decoder and the encoder.
+pub(crate) fn finish(job: &Job<'_>, conversion: Option<&Conversion>, decoded: Raster) -> Result<Raster, ImageError> {
+    let plan = job.plan;
     stop_if(job.cancel)?;
     let scale = f64::from(plan.decode_scale);
     let region = Region {

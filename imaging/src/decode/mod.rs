@@ -48,6 +48,31 @@ pub(crate) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
     Ok(raster)
 }
 
+/// A moment of an animation.
+pub(crate) struct Moment<'a> {
+    /// The whole picture, all frames so far composited.
+    pub(crate) canvas: &'a Raster,
+    /// How long it is shown.
+    pub(crate) milliseconds: u32,
+    /// How often the animation is played; 0 for without end.
+    pub(crate) plays: u16,
+}
+
+/// Decodes and composites frame after frame. There is one canvas, which the visitor sees each time.
+pub(crate) fn each_moment(
+    job: &Job<'_>,
+    visit: &mut dyn FnMut(Moment<'_>) -> Result<(), ImageError>,
+) -> Result<(), ImageError> {
+    match job.plan.info.format {
+        Format::Gif => gif::each_moment(job, visit),
+        Format::WebP => webp::each_moment(job, visit),
+        format => Err(ImageError::unsupported(
+            format,
+            "its animation is not read by this engine",
+        )),
+    }
+}
+
 /// An `io::Error` that came out of a decoder: ours come back as what they were, the rest is the source's end.
 fn from_io(format: Format, offset: u64, error: &io::Error) -> ImageError {
     match Stop::of(error) {

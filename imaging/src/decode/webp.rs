@@ -1,26 +1,42 @@
 //! WebP through image-webp: lossy, lossless, with alpha, and the first frame of an animation.
 
-use super::{Job, from_io};
+use super::{Job, Moment, from_io};
 use crate::pixels::{Channels, Raster};
 use crate::source::SourceReader;
 use crate::{Format, ImageError};
-use image_webp::{DecodingError, WebPDecoder};
+use image_webp::{DecodingError, LoopCount, WebPDecoder};
 
 pub(super) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
     // It reads chunks in its own order, so nothing can be released.
     let mut reader = SourceReader::new(job.source, job.cancel);
     let decoded = run(job, &mut reader);
     let offset = reader.stood_at();
-    decoded.map_err(|failure| match failure {
-        Failure::Decoder(DecodingError::IoError(error)) => from_io(Format::WebP, offset, &error),
-        Failure::Decoder(error) => ImageError::corrupt(Format::WebP, offset, error.to_string()),
-        Failure::Engine(error) => error,
-    })
+    decoded.map_err(|failure| failure.translated(offset))
+}
+
+pub(super) fn each_moment(
+    job: &Job<'_>,
+    visit: &mut dyn FnMut(Moment<'_>) -> Result<(), ImageError>,
+) -> Result<(), ImageError> {
+    let mut reader = SourceReader::new(job.source, job.cancel);
+    let visited = visit_all(job, &mut reader, visit);
+    let offset = reader.stood_at();
+    visited.map_err(|failure| failure.translated(offset))
 }
 
 enum Failure {
     Decoder(DecodingError),
     Engine(ImageError),
+}
+
+impl Failure {
+    fn translated(self, offset: u64) -> ImageError {
+        match self {
+            Self::Decoder(DecodingError::IoError(error)) => from_io(Format::WebP, offset, &error),
+            Self::Decoder(error) => ImageError::corrupt(Format::WebP, offset, error.to_string()),
+            Self::Engine(error) => error,
+        }
+    }
 }
 
 impl From<DecodingError> for Failure {
@@ -35,7 +51,10 @@ impl From<ImageError> for Failure {
     }
 }
 
-fn run(job: &Job<'_>, source: &mut SourceReader<'_>) -> Result<Raster, Failure> {
+type Decoder<'r, 's> = WebPDecoder<&'r mut SourceReader<'s>>;
+
+/// The decoder, and a canvas for what comes out of it.
+fn open<'r, 's>(job: &Job<'_>, source: &'r mut SourceReader<'s>) -> Result<(Decoder<'r, 's>, Raster), Failure> {
     let mut decoder = WebPDecoder::new(source)?;
     decoder.set_memory_limit(usize::try_from(job.limits.memory_bytes).unwrap_or(usize::MAX));
     let (width, height) = decoder.dimensions();
@@ -48,7 +67,38 @@ fn run(job: &Job<'_>, source: &mut SourceReader<'_>) -> Result<Raster, Failure> 
     } else {
         Channels::Rgb
     };
-    let mut raster = Raster::zeroed(width, height, channels)?;
+    let raster = Raster::zeroed(width, height, channels)?;
+    Ok((decoder, raster))
+}
+
+fn run(job: &Job<'_>, source: &mut SourceReader<'_>) -> Result<Raster, Failure> {
+    let (mut decoder, mut raster) = open(job, source)?;
     decoder.read_image(&mut raster.data)?;
     Ok(raster)
+}
+
+fn visit_all(
+    job: &Job<'_>,
+    source: &mut SourceReader<'_>,
+    visit: &mut dyn FnMut(Moment<'_>) -> Result<(), ImageError>,
+) -> Result<(), Failure> {
+    let (mut decoder, mut canvas) = open(job, source)?;
+    if !decoder.is_animated() {
+        return Err(ImageError::corrupt(Format::WebP, 20, "there is no animation").into());
+    }
+    // Without one, the decoder clears nothing between frames.
+    decoder.set_background_color([0; 4])?;
+    let plays = match decoder.loop_count() {
+        LoopCount::Forever => 0,
+        LoopCount::Times(plays) => plays.get(),
+    };
+    for _ in 0..decoder.num_frames() {
+        let milliseconds = decoder.read_frame(&mut canvas.data)?;
+        visit(Moment {
+            canvas: &canvas,
+            milliseconds,
+            plays,
+        })?;
+    }
+    Ok(())
 }

@@ -1,12 +1,16 @@
 //! From pixels to a file.
 
 mod copyright;
+mod gif;
 mod jpeg;
 mod palette;
 mod png;
 mod webp;
+mod webp_animation;
 
+pub(crate) use gif::Animation as GifAnimation;
 pub(crate) use jpeg::is_progressive;
+pub(crate) use webp_animation::Animation as WebpAnimation;
 
 use crate::pixels::Raster;
 use crate::{Codecs, Encoding, Format, ImageError, ImageInfo};
@@ -22,6 +26,7 @@ pub(crate) fn encode(
         Format::Jpeg => jpeg::encode(&raster, encoding, info),
         Format::Png => png::encode(&raster, encoding),
         Format::WebP => webp::encode(raster, encoding, codecs),
+        Format::Gif => gif::still(raster),
         format => Err(ImageError::unsupported(format, "it is not written by this engine")),
     }
 }

@@ -16,17 +16,13 @@ impl ImageOptions {
             refuse("gravity", gravity.to_string(), "give a side, a corner or XxY");
         }
         if let Some(
-            format @ (OutputFormat::Avif
-            | OutputFormat::Gif
-            | OutputFormat::Svg
-            | OutputFormat::Blurhash
-            | OutputFormat::Thumbhash),
+            format @ (OutputFormat::Avif | OutputFormat::Svg | OutputFormat::Blurhash | OutputFormat::Thumbhash),
         ) = self.format
         {
             refuse(
                 "format",
                 format.to_string(),
-                "auto, webp, jpeg, baseline-jpeg, png, png-force or json",
+                "auto, webp, jpeg, baseline-jpeg, png, png-force, gif or json",
             );
         }
         if self.trim == Some(Trim::Border) {

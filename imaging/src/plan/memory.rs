@@ -16,6 +16,8 @@ pub struct Memory {
     pub resample: u64,
     /// Result, what the encoder makes of it, and the answer.
     pub encode: u64,
+    /// The answer to an animation at most, which grows while everything above is there; 0 for stills, whose encoders count it.
+    pub answer: u64,
     /// The most that is taken at any time.
     pub peak: u64,
 }
@@ -81,15 +83,39 @@ impl Memory {
         let encode = output + encoder.max(output + resized);
         let source = info.bytes;
         let (profile, tables) = profile(plan);
+        let answer = answer(plan, pixels);
+        let peak = if plan.animated {
+            // The decoder keeps its canvas, and for WebP another one; each frame is a copy, for GIF beside what it covers.
+            let canvas = decode + 2 * 4 * width * height;
+            // The last two pictures, and the part that is written.
+            canvas + resample.max(encode + 2 * output) + 2 * answer
+        } else {
+            decode.max(resample).max(encode)
+        };
         Self {
             source,
             profile,
             decode,
             resample,
             encode,
-            peak: FIXED + source + profile.max(tables + decode.max(resample).max(encode)),
+            answer,
+            peak: FIXED + source + profile.max(tables + peak),
         }
     }
+}
+
+/// Bytes that an animated answer may have: far more than pictures take, far less than noise does.
+fn answer(plan: &Plan, pixels: u64) -> u64 {
+    if !plan.animated {
+        return 0;
+    }
+    let all = pixels.saturating_mul(u64::from(plan.info.frames.unwrap_or(1)));
+    let bytes = if plan.encoding.format == Format::Gif {
+        all
+    } else {
+        all / 2
+    };
+    bytes.max(1024 * 1024)
 }
 
 /// The profile while its conversion is made, and the conversion's tables.

@@ -86,6 +86,8 @@ pub struct Plan {
     pub border: Option<Border>,
     /// Whether the answer has an alpha channel.
     pub alpha: bool,
+    /// Whether every frame is answered, not the first alone.
+    pub animated: bool,
     /// Width of the answer, in pixels.
     pub width: u32,
     /// Height of the answer, in pixels.
@@ -198,13 +200,14 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         effects: effects(resolved),
         border,
         alpha,
+        animated: animated(info, options.anim) && matches!(encoding.format, Format::Gif | Format::WebP),
         width,
         height,
         encoding,
         memory: Memory::default(),
     };
     if encoding.format != Format::Json {
-        readable(info, options.anim, encoding.format)?;
+        readable(info)?;
         plan.memory = Memory::estimate(&plan);
         refuse(LimitKind::Memory, plan.memory.peak, limits.memory_bytes)?;
     }
@@ -365,17 +368,14 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool) -> Result<Encodi
         FormatChoice::Given(OutputFormat::WebP) | FormatChoice::Auto(Best::Avif | Best::WebP) => Format::WebP,
         FormatChoice::Given(OutputFormat::Jpeg | OutputFormat::BaselineJpeg) => Format::Jpeg,
         FormatChoice::Given(OutputFormat::Png | OutputFormat::PngForce) => Format::Png,
+        FormatChoice::Given(OutputFormat::Gif) => Format::Gif,
         FormatChoice::Given(OutputFormat::Json) => Format::Json,
         FormatChoice::Given(_) => return Err(ImageError::Internal("an unsupported format was let through")),
+        // The one classic format that moves.
+        FormatChoice::Auto(Best::Classic) if animated(info, resolved.options.anim) => Format::Gif,
         FormatChoice::Auto(Best::Classic) => classic,
         FormatChoice::Source => match info.format {
-            same @ (Format::Jpeg | Format::Png | Format::WebP) => same,
-            Format::Gif => {
-                return Err(ImageError::unsupported(
-                    Format::Gif,
-                    "GIF is not written; ask for format=webp, png or jpeg",
-                ));
-            }
+            same @ (Format::Jpeg | Format::Png | Format::WebP | Format::Gif) => same,
             _ => classic,
         },
     };
@@ -389,9 +389,13 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool) -> Result<Encodi
     })
 }
 
-/// Refuses sources that the decoders would refuse, before any of their bytes are read, and animations that would be
-/// dropped without anyone having said so.
-fn readable(info: &ImageInfo, anim: Option<Switch<true>>, output: Format) -> Result<(), ImageError> {
+/// Whether a source moves and is not to be stopped.
+fn animated(info: &ImageInfo, anim: Option<Switch<true>>) -> bool {
+    info.frames != Some(1) && anim.is_none_or(|anim| anim.0)
+}
+
+/// Refuses sources that the decoders would refuse, before any of their bytes are read.
+fn readable(info: &ImageInfo) -> Result<(), ImageError> {
     if !info.decodable {
         let what = match info.format {
             Format::Jpeg => {
@@ -401,13 +405,6 @@ fn readable(info: &ImageInfo, anim: Option<Switch<true>>, output: Format) -> Res
             other => format!("{other} is not read by this engine"),
         };
         return Err(ImageError::unsupported(info.format, what));
-    }
-    let animated = info.frames != Some(1);
-    if animated && anim.is_none_or(|anim| anim.0) && output == Format::WebP {
-        return Err(ImageError::unsupported(
-            info.format,
-            "animations are not written; ask for anim=false",
-        ));
     }
     Ok(())
 }

@@ -183,10 +183,24 @@ fn what_cannot_be_done_is_said_before_any_work() {
         frames: Some(3),
         ..image(Format::Gif, 9, 9, true)
     };
-    assert_eq!(refused(&animated, "f=webp", &Limits::EDGE).code(), "unsupported-format");
-    assert_eq!(refused(&animated, "", &Limits::EDGE).code(), "unsupported-format");
-    assert_eq!(planned(&animated, "f=webp,anim=false").encoding.format, Format::WebP);
-    assert_eq!(planned(&animated, "f=png").encoding.format, Format::Png);
+    for (options, format, moves) in [
+        ("", Format::Gif, true),
+        ("f=auto", Format::WebP, true),
+        ("f=gif", Format::Gif, true),
+        ("anim=false", Format::Gif, false),
+        ("f=webp,anim=false", Format::WebP, false),
+        ("f=png", Format::Png, false),
+        ("f=jpeg", Format::Jpeg, false),
+    ] {
+        let plan = planned(&animated, options);
+        assert_eq!((plan.encoding.format, plan.animated), (format, moves), "{options}");
+    }
+    let classic = |options: &str| {
+        let resolved = Resolved::parse(options).unwrap();
+        plan(&animated, &resolved, &Limits::EDGE).unwrap().encoding.format
+    };
+    assert_eq!(classic("format=auto-classic"), Format::Gif);
+    assert_eq!(classic("format=auto-classic,anim=false"), Format::Png);
     assert_eq!(refused(&jpeg(9, 9), "g=auto", &Limits::EDGE).code(), "bad-options");
     assert_eq!(refused(&jpeg(9, 9), "f=avif", &Limits::EDGE).code(), "bad-options");
 }

@@ -22,6 +22,7 @@ pub(super) fn read(peek: &mut Peek<'_>, limits: &Limits) -> Result<ImageInfo, St
         });
     }
     let mut walk = Walk {
+        screen: (peek.le16(6)?, peek.le16(8)?),
         offset: 13 + color_table(packed),
         frames: 0,
         alpha: false,
@@ -44,6 +45,8 @@ fn color_table(packed: u8) -> u64 {
 }
 
 struct Walk {
+    /// Width and height.
+    screen: (u16, u16),
     offset: u64,
     frames: u32,
     alpha: bool,
@@ -57,14 +60,18 @@ impl Walk {
         match peek.up_to(start, 1)?.first().copied() {
             Some(0x21) => {
                 if let [_, 0xf9, 4, packed] = peek.up_to(start, 4)? {
-                    self.alpha |= packed & 1 == 1;
+                    // A transparent colour, or a frame that leaves nothing or what was before it.
+                    self.alpha |= packed & 1 == 1 || packed >> 2 & 7 >= 2;
                 }
                 self.offset = start + 2;
             }
             Some(0x2c) => {
-                let Some(packed) = peek.up_to(start, 10)?.get(9).copied() else {
+                let &[_, l0, l1, t0, t1, w0, w1, h0, h1, packed] = peek.up_to(start, 10)? else {
                     return Ok(false);
                 };
+                let place = [[l0, l1], [t0, t1], [w0, w1], [h0, h1]].map(u16::from_le_bytes);
+                // What the first frame leaves free is transparent.
+                self.alpha |= self.frames == 0 && place != [0, 0, self.screen.0, self.screen.1];
                 self.frames += 1;
                 self.interlaced |= packed & 0x40 != 0;
                 self.offset = start + 11 + color_table(packed);
