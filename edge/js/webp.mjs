@@ -1,41 +1,6 @@
-// libwebp as a module of its own, instantiated on first use and kept while its memory is small.
+// libwebp.
 import createEncoder from "@jsquash/webp/codec/enc/webp_enc_simd.js";
+import { loader } from "./codec.mjs";
 import compiled from "./webp_enc_simd.wasm";
 
-// A linear memory never shrinks: an instance that a large picture has blown up is let go after its job.
-const KEPT_BYTES = 32 * 1024 * 1024;
-
-let current;
-
-export async function loadWebp() {
-  // A value, not a promise: a promise of one request must never be awaited by another.
-  if (current) return current;
-  let memory;
-  const encoder = await createEncoder({
-    noInitialRun: true,
-    instantiateWasm(imports, ready) {
-      const instance = new WebAssembly.Instance(compiled, imports);
-      memory = Object.values(instance.exports).find((value) => value instanceof WebAssembly.Memory);
-      ready(instance);
-      return instance.exports;
-    },
-  });
-  current = {
-    encode(rgba, width, height, settings) {
-      try {
-        const bytes = encoder.encode(rgba, width, height, settings);
-        if (!bytes) throw new Error("libwebp refused the picture");
-        return bytes;
-      } catch (error) {
-        // An instance that has trapped fails every later call: the next picture gets a new one.
-        current = undefined;
-        throw error;
-      }
-    },
-    memoryBytes: () => memory.buffer.byteLength,
-    release() {
-      if (memory.buffer.byteLength > KEPT_BYTES) current = undefined;
-    },
-  };
-  return current;
-}
+export const loadWebp = loader("libwebp", createEncoder, compiled);

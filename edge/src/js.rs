@@ -2,6 +2,7 @@
 //! response types on both sides.
 
 use js_sys::{Array, Function, Object, Promise, Reflect, Uint8Array};
+use kado_imaging::Codec;
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Headers, Request, RequestInit, Response, ResponseInit};
@@ -26,12 +27,15 @@ extern "C" {
     #[wasm_bindgen(js_namespace = kadoCodecs, js_name = loadWebp, catch)]
     fn codec_load_webp() -> Result<Promise, JsValue>;
 
-    /// An instantiated libwebp.
-    pub(crate) type WebpModule;
+    #[wasm_bindgen(js_namespace = kadoCodecs, js_name = loadAvif, catch)]
+    fn codec_load_avif() -> Result<Promise, JsValue>;
+
+    /// An instantiated encoder.
+    pub(crate) type CodecModule;
 
     #[wasm_bindgen(method, catch)]
     pub(crate) fn encode(
-        this: &WebpModule,
+        this: &CodecModule,
         rgba: &Uint8Array,
         width: u32,
         height: u32,
@@ -39,10 +43,10 @@ extern "C" {
     ) -> Result<Uint8Array, JsValue>;
 
     #[wasm_bindgen(method, js_name = memoryBytes)]
-    pub(crate) fn memory_bytes(this: &WebpModule) -> f64;
+    pub(crate) fn memory_bytes(this: &CodecModule) -> f64;
 
     #[wasm_bindgen(method)]
-    pub(crate) fn release(this: &WebpModule);
+    pub(crate) fn release(this: &CodecModule);
 }
 
 /// The wall clock, Unix milliseconds. On Cloudflare it stands still while code computes.
@@ -185,9 +189,13 @@ fn default_cache() -> Result<Object, JsValue> {
         .dyn_into()
 }
 
-/// Loads the WebP encoder; the module is instantiated on first use.
-pub(crate) async fn load_webp() -> Result<WebpModule, JsValue> {
-    JsFuture::from(codec_load_webp()?).await.map(JsCast::unchecked_into)
+/// Loads an encoder; its module is instantiated on first use.
+pub(crate) async fn load_codec(codec: Codec) -> Result<CodecModule, JsValue> {
+    let loading = match codec {
+        Codec::WebP => codec_load_webp()?,
+        Codec::Avif => codec_load_avif()?,
+    };
+    JsFuture::from(loading).await.map(JsCast::unchecked_into)
 }
 
 /// Text of whatever was thrown, for a log line.

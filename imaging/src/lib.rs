@@ -35,7 +35,7 @@ mod transform;
 
 #[cfg(feature = "native-codecs")]
 pub use codecs::NativeCodecs;
-pub use codecs::{CodecError, Codecs, NoCodecs, WebpSettings};
+pub use codecs::{AvifSettings, CodecError, Codecs, NoCodecs, WebpSettings};
 pub use error::{ImageError, LimitKind};
 pub use format::Format;
 pub use limits::Limits;

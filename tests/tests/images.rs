@@ -63,7 +63,8 @@ fn the_format_follows_what_the_browser_accepts() -> Result<()> {
     let id = site.upload(&pictures::photo_jpeg(400, 300))?;
     let address = format!("/img/w=120,f=auto/u/{id}");
     for (accept, kind, magic) in [
-        ("image/avif,image/webp,*/*", "image/webp", b"RIFF".as_slice()),
+        ("image/avif,image/webp,*/*", "image/avif", b"\0\0\0".as_slice()),
+        ("image/webp,*/*", "image/webp", b"RIFF"),
         ("image/png,*/*", "image/jpeg", b"\xff\xd8"),
     ] {
         let answer = site.client.send("GET", &address, &[("accept", accept)], b"")?;

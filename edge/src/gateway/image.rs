@@ -21,10 +21,7 @@ use crate::{
 };
 
 /// Encoders that the transform role brings beside JPEG and PNG.
-const ENCODERS: Encoders = Encoders {
-    webp: true,
-    avif: false,
-};
+const ENCODERS: Encoders = Encoders { webp: true, avif: true };
 /// Part of every cache key: another engine makes other bytes.
 const ENGINE: &str = env!("CARGO_PKG_VERSION");
 

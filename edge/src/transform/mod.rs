@@ -12,7 +12,7 @@ mod turn;
 use std::rc::Rc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use kado_imaging::{Codec, ImageError, ImageInfo, Limits, Output, Plan, Resolved};
+use kado_imaging::{ImageError, ImageInfo, Limits, Output, Plan, Resolved};
 use kado_shared::{
     headers::{KADO_IMAGE, KADO_JOB},
     job::{PATH, TransformJob},
@@ -133,11 +133,11 @@ async fn transform(job: &TransformJob, chunks: &Chunks) -> Result<(Output, Image
 async fn load(plan: &Plan) -> Result<EdgeCodecs, Refusal> {
     match plan.codec() {
         None => Ok(EdgeCodecs::default()),
-        Some(Codec::WebP) => {
-            let module = js::load_webp()
+        Some(codec) => {
+            let module = js::load_codec(codec)
                 .await
                 .map_err(|error| Refusal::internal("codec-not-loaded", &error))?;
-            Ok(EdgeCodecs { webp: Some(module) })
+            Ok(EdgeCodecs::of(codec, module))
         }
     }
 }

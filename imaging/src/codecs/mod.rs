@@ -29,6 +29,15 @@ pub trait Codecs {
     /// # Errors
     /// [`CodecError`] where there is no encoder or it fails.
     fn webp(&self, rgba: &[u8], width: u32, height: u32, settings: &WebpSettings) -> Result<Vec<u8>, CodecError>;
+
+    /// Encodes the same pixels as AVIF.
+    ///
+    /// # Errors
+    /// [`CodecError`] where there is no encoder, which is the default, or it fails.
+    fn avif(&self, rgba: &[u8], width: u32, height: u32, settings: &AvifSettings) -> Result<Vec<u8>, CodecError> {
+        let _ = (rgba, width, height, settings);
+        Err(CodecError::Missing("avif"))
+    }
 }
 
 /// No codec at all.
@@ -38,6 +47,60 @@ pub struct NoCodecs;
 impl Codecs for NoCodecs {
     fn webp(&self, _: &[u8], _: u32, _: u32, _: &WebpSettings) -> Result<Vec<u8>, CodecError> {
         Err(CodecError::Missing("webp"))
+    }
+}
+
+/// What libaom is told, under the names the npm module's options have; all of them have to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AvifSettings {
+    /// 0 to 100.
+    pub quality: u8,
+    /// 0 to 100, or -1 for the same.
+    pub quality_alpha: i8,
+    /// Film grain in place of noise, 0 to 50.
+    pub denoise_level: u8,
+    /// log2 of the number of tile columns.
+    pub tile_cols_log2: u8,
+    /// log2 of the number of tile rows.
+    pub tile_rows_log2: u8,
+    /// 0 (small files) to 10 (fast).
+    pub speed: u8,
+    /// 1 for 4:2:0, 3 for 4:4:4.
+    pub subsample: u8,
+    /// Whether chroma has a quantiser of its own.
+    #[serde(rename = "chromaDeltaQ")]
+    pub chroma_delta_q: bool,
+    /// 0 to 7.
+    pub sharpness: u8,
+    /// 0 leaves the metric to the encoder.
+    pub tune: u8,
+    /// Whether the conversion to YUV is the slow and exact one.
+    #[serde(rename = "enableSharpYUV")]
+    pub enable_sharp_yuv: bool,
+    /// Bits of a channel.
+    pub bit_depth: u8,
+    /// Whether nothing is lost.
+    pub lossless: bool,
+}
+
+impl Default for AvifSettings {
+    fn default() -> Self {
+        Self {
+            quality: 50,
+            quality_alpha: -1,
+            denoise_level: 0,
+            tile_cols_log2: 0,
+            tile_rows_log2: 0,
+            speed: 9,
+            subsample: 1,
+            chroma_delta_q: false,
+            sharpness: 0,
+            tune: 0,
+            enable_sharp_yuv: false,
+            bit_depth: 8,
+            lossless: false,
+        }
     }
 }
 

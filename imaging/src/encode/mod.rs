@@ -1,5 +1,6 @@
 //! From pixels to a file.
 
+mod avif;
 mod copyright;
 mod gif;
 mod jpeg;
@@ -8,6 +9,7 @@ mod png;
 mod webp;
 mod webp_animation;
 
+pub(crate) use avif::AUTOMATIC_PIXELS as AUTOMATIC_AVIF_PIXELS;
 pub(crate) use gif::Animation as GifAnimation;
 pub(crate) use jpeg::is_progressive;
 pub(crate) use webp_animation::Animation as WebpAnimation;
@@ -27,6 +29,7 @@ pub(crate) fn encode(
         Format::Png => png::encode(&raster, encoding),
         Format::WebP => webp::encode(raster, encoding, codecs),
         Format::Gif => gif::still(raster),
+        Format::Avif => avif::encode(raster, encoding, codecs),
         format => Err(ImageError::unsupported(format, "it is not written by this engine")),
     }
 }

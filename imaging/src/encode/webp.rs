@@ -11,7 +11,7 @@ pub(super) fn encode(raster: Raster, encoding: &Encoding, codecs: &dyn Codecs) -
 
 fn settings(encoding: &Encoding) -> WebpSettings {
     WebpSettings {
-        quality: f32::from(webp_quality(encoding.quality)),
+        quality: f32::from(along(&QUALITY, encoding.quality)),
         method: if encoding.fast { 2 } else { 4 },
         ..WebpSettings::default()
     }
@@ -23,13 +23,13 @@ fn settings(encoding: &Encoding) -> WebpSettings {
 /// earlier in the range that matters, the same step that other image services take (80 and 79).
 const QUALITY: [(u8, u8); 6] = [(1, 1), (50, 49), (65, 64), (80, 79), (90, 89), (100, 100)];
 
-/// libwebp's quality for a perceived quality, 1 to 100.
-fn webp_quality(quality: u8) -> u8 {
+/// A codec's quality for a perceived quality, 1 to 100, along a table of points.
+pub(super) fn along(table: &[(u8, u8)], quality: u8) -> u8 {
     let line = |[(x0, y0), (x1, y1)]: [(u8, u8); 2]| {
         let part = f32::from(quality - x0) / f32::from(x1 - x0);
         (f32::from(y0) + part * (f32::from(y1) - f32::from(y0))).round() as u8
     };
-    let segments = QUALITY.iter().zip(QUALITY.iter().skip(1));
+    let segments = table.iter().zip(table.iter().skip(1));
     segments
         .map(|(from, to)| [*from, *to])
         .find(|[from, to]| (from.0..=to.0).contains(&quality))
@@ -38,14 +38,14 @@ fn webp_quality(quality: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::{QUALITY, webp_quality};
+    use super::{QUALITY, along};
 
     #[test]
     fn quality_rises_and_passes_its_points() {
         for (quality, webp) in QUALITY {
-            assert_eq!(webp_quality(quality), webp);
+            assert_eq!(along(&QUALITY, quality), webp);
         }
-        let all: Vec<u8> = (1..=100).map(webp_quality).collect();
+        let all: Vec<u8> = (1..=100).map(|quality| along(&QUALITY, quality)).collect();
         assert!(all.is_sorted());
     }
 }

@@ -15,14 +15,11 @@ impl ImageOptions {
         if let Some(gravity @ (Gravity::Auto | Gravity::Entropy)) = self.gravity {
             refuse("gravity", gravity.to_string(), "give a side, a corner or XxY");
         }
-        if let Some(
-            format @ (OutputFormat::Avif | OutputFormat::Svg | OutputFormat::Blurhash | OutputFormat::Thumbhash),
-        ) = self.format
-        {
+        if let Some(format @ (OutputFormat::Svg | OutputFormat::Blurhash | OutputFormat::Thumbhash)) = self.format {
             refuse(
                 "format",
                 format.to_string(),
-                "auto, webp, jpeg, baseline-jpeg, png, png-force, gif or json",
+                "auto, avif, webp, jpeg, baseline-jpeg, png, png-force, gif or json",
             );
         }
         if self.trim == Some(Trim::Border) {

@@ -133,7 +133,7 @@ fn options_that_contradict_each_other_are_refused() {
 
 #[test]
 fn what_is_not_done_is_refused_and_not_ignored() {
-    let errors = parse("g=auto,f=avif,blur=5,draw=u:abc,max-bytes=5,filter=sepia,segment=foreground,branding=true,metadata=keep,trim=border").unsupported();
+    let errors = parse("g=auto,f=svg,blur=5,draw=u:abc,max-bytes=5,filter=sepia,segment=foreground,branding=true,metadata=keep,trim=border").unsupported();
     let names: Vec<&str> = errors.iter().map(|error| error.option.as_str()).collect();
     assert_eq!(
         names,

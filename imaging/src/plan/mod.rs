@@ -19,6 +19,8 @@ use crate::{
 pub enum Codec {
     /// libwebp's encoder.
     WebP,
+    /// libaom's encoder.
+    Avif,
 }
 
 /// Changes of colour after the resize, in the order they are applied.
@@ -102,7 +104,11 @@ impl Plan {
     /// The injected codec that is needed, if one is.
     #[must_use]
     pub fn codec(&self) -> Option<Codec> {
-        (self.encoding.format == Format::WebP).then_some(Codec::WebP)
+        match self.encoding.format {
+            Format::WebP => Some(Codec::WebP),
+            Format::Avif => Some(Codec::Avif),
+            _ => None,
+        }
     }
 }
 
@@ -182,7 +188,7 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
     let alpha = (info.alpha && background.is_none_or(translucent))
         || (padded && background.is_some_and(translucent))
         || border.is_some_and(|border| translucent(border.color));
-    let encoding = encoding(info, resolved, alpha)?;
+    let encoding = encoding(info, resolved, alpha, u64::from(width) * u64::from(height))?;
     let alpha = alpha && encoding.format != Format::Jpeg;
     if encoding.format == Format::Jpeg && (info.alpha || background.is_some()) {
         background = Some(over_white(background.unwrap_or(Color::WHITE)));
@@ -362,9 +368,15 @@ fn effects(resolved: &Resolved) -> Effects {
     }
 }
 
-fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool) -> Result<Encoding, ImageError> {
+fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool, pixels: u64) -> Result<Encoding, ImageError> {
     let classic = if alpha { Format::Png } else { Format::Jpeg };
     let format = match resolved.format {
+        FormatChoice::Given(OutputFormat::Avif) => Format::Avif,
+        FormatChoice::Auto(Best::Avif)
+            if pixels <= crate::encode::AUTOMATIC_AVIF_PIXELS && !animated(info, resolved.options.anim) =>
+        {
+            Format::Avif
+        }
         FormatChoice::Given(OutputFormat::WebP) | FormatChoice::Auto(Best::Avif | Best::WebP) => Format::WebP,
         FormatChoice::Given(OutputFormat::Jpeg | OutputFormat::BaselineJpeg) => Format::Jpeg,
         FormatChoice::Given(OutputFormat::Png | OutputFormat::PngForce) => Format::Png,

@@ -168,6 +168,7 @@ fn the_format_follows_source_request_and_alpha() {
 #[test]
 fn the_codec_to_load_is_named() {
     assert_eq!(planned(&jpeg(9, 9), "f=webp").codec(), Some(Codec::WebP));
+    assert_eq!(planned(&jpeg(9, 9), "f=avif").codec(), Some(Codec::Avif));
     assert_eq!(planned(&jpeg(9, 9), "").codec(), None);
 }
 
@@ -202,7 +203,21 @@ fn what_cannot_be_done_is_said_before_any_work() {
     assert_eq!(classic("format=auto-classic"), Format::Gif);
     assert_eq!(classic("format=auto-classic,anim=false"), Format::Png);
     assert_eq!(refused(&jpeg(9, 9), "g=auto", &Limits::EDGE).code(), "bad-options");
-    assert_eq!(refused(&jpeg(9, 9), "f=avif", &Limits::EDGE).code(), "bad-options");
+    assert_eq!(refused(&jpeg(9, 9), "f=svg", &Limits::EDGE).code(), "bad-options");
+}
+
+#[test]
+fn avif_is_automatic_where_it_is_quick() {
+    let best = Resolved::parse("format=auto-avif").unwrap();
+    let format = |info: &ImageInfo| plan(info, &best, &Limits::EDGE).unwrap().encoding.format;
+    assert_eq!(format(&jpeg(1200, 900)), Format::Avif);
+    assert_eq!(format(&jpeg(1300, 900)), Format::WebP);
+    let animated = ImageInfo {
+        frames: Some(3),
+        ..image(Format::Gif, 9, 9, true)
+    };
+    assert_eq!(format(&animated), Format::WebP);
+    assert!(refused(&jpeg(2400, 1800), "f=avif", &Limits::EDGE).is_heavy());
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub(super) fn read(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
     for entry in tiff.entries() {
         let number = match (entry.kind, entry.count) {
             // One number for each channel, which have to be the same: the first of them is enough here.
-            (3, 3..=16) => {
+            (3, 3..=16) if matches!(entry.tag, 0x0102 | 0x0152 | 0x0153) => {
                 let first = peek.array::<2>(u64::from(tiff.u32_of(entry.value)))?;
                 Some(u32::from(tiff.u16_of(first)))
             }

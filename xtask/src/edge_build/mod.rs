@@ -21,7 +21,10 @@ const ENTRY: &str = "entry.js";
 /// The crate's module, in `edge/build` and in the bundle.
 const ENGINE: &str = "index_bg.wasm";
 /// Codec modules that are copied beside: their folder in `node_modules`, and their name.
-const CODECS: [(&str, &str); 1] = [("@jsquash/webp/codec/enc", "webp_enc_simd.wasm")];
+const CODECS: [(&str, &str); 2] = [
+    ("@jsquash/avif/codec/enc", "avif_enc.wasm"),
+    ("@jsquash/webp/codec/enc", "webp_enc_simd.wasm"),
+];
 /// What the bundle was made from.
 const STAMP: &str = ".inputs";
 

@@ -1,0 +1,117 @@
+//! AVIF through the caller's libaom.
+
+use super::webp::along;
+use crate::pixels::Raster;
+use crate::{AvifSettings, Codecs, Encoding, ImageError};
+
+/// Pixels up to which `format=auto` chooses AVIF: a first answer may take a quarter of a second, not more.
+pub(crate) const AUTOMATIC_PIXELS: u64 = 1_100_000;
+
+/// Up to so many pixels, a step more of effort costs a tenth of a second.
+const CAREFUL_PIXELS: u64 = 500_000;
+
+pub(super) fn encode(raster: Raster, encoding: &Encoding, codecs: &dyn Codecs) -> Result<Vec<u8>, ImageError> {
+    let settings = settings(encoding, u64::from(raster.width) * u64::from(raster.height));
+    let rgba = raster.with_alpha()?;
+    Ok(codecs.avif(&rgba.data, rgba.width, rgba.height, &settings)?)
+}
+
+fn settings(encoding: &Encoding, pixels: u64) -> AvifSettings {
+    AvifSettings {
+        quality: along(&QUALITY, encoding.quality),
+        speed: match pixels {
+            _ if encoding.fast => 10,
+            ..=CAREFUL_PIXELS => 8,
+            _ => 9,
+        },
+        ..AvifSettings::default()
+    }
+}
+
+/// Quality as the options mean it (JPEG's scale), and libavif's number that looks alike.
+///
+/// Between the points it is a straight line. They lie between those of equal SSIM to JPEG on a landscape with grain, which
+/// AVIF smooths away and is marked down for (80 and 75), and what other image services take (80 and 63).
+const QUALITY: [(u8, u8); 7] = [(1, 1), (30, 42), (50, 52), (65, 58), (80, 67), (90, 79), (100, 100)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Format;
+
+    #[test]
+    fn quality_rises_and_speed_follows_the_pixels() {
+        let encoding = |quality, fast| Encoding {
+            format: Format::Avif,
+            quality,
+            quality_given: true,
+            progressive: false,
+            fast,
+            copyright: false,
+        };
+        let all: Vec<u8> = (1..=100)
+            .map(|quality| settings(&encoding(quality, false), 1).quality)
+            .collect();
+        assert!(all.is_sorted());
+        assert_eq!((all[0], all[79], all[99]), (1, 67, 100));
+        let speed = |pixels, fast| settings(&encoding(80, fast), pixels).speed;
+        assert_eq!(
+            (speed(500_000, false), speed(500_001, false), speed(1, true)),
+            (8, 9, 10)
+        );
+    }
+
+    #[test]
+    fn it_is_the_caller_s_to_encode() {
+        struct Recorder(core::cell::RefCell<Vec<(usize, u32, u32, AvifSettings)>>);
+        impl Codecs for Recorder {
+            fn webp(&self, _: &[u8], _: u32, _: u32, _: &crate::WebpSettings) -> Result<Vec<u8>, crate::CodecError> {
+                Err(crate::CodecError::Missing("webp"))
+            }
+            fn avif(
+                &self,
+                rgba: &[u8],
+                width: u32,
+                height: u32,
+                settings: &AvifSettings,
+            ) -> Result<Vec<u8>, crate::CodecError> {
+                self.0.borrow_mut().push((rgba.len(), width, height, *settings));
+                Ok(b"avif".to_vec())
+            }
+        }
+        let recorder = Recorder(Default::default());
+        let source = crate::samples::png_rgba(40, 20);
+        let run = |codecs: &dyn Codecs| {
+            let resolved = crate::Resolved::parse("format=avif,width=20,quality=80").unwrap();
+            crate::process(&source, &resolved, &crate::Limits::EDGE, codecs, &|| false)
+        };
+        let output = run(&recorder).unwrap();
+        assert_eq!(
+            (output.format, output.bytes.as_slice()),
+            (Format::Avif, b"avif".as_slice())
+        );
+        let expected = AvifSettings {
+            quality: 67,
+            speed: 8,
+            ..AvifSettings::default()
+        };
+        assert_eq!(recorder.0.into_inner(), [(20 * 10 * 4, 20, 10, expected)]);
+        assert_eq!(run(&crate::NoCodecs).unwrap_err().code(), "internal");
+    }
+
+    #[test]
+    fn settings_have_the_module_s_names() {
+        let json = serde_json::to_value(AvifSettings::default()).unwrap();
+        for name in [
+            "qualityAlpha",
+            "tileColsLog2",
+            "chromaDeltaQ",
+            "enableSharpYUV",
+            "bitDepth",
+            "lossless",
+        ] {
+            assert!(json.get(name).is_some(), "{name}");
+        }
+        assert_eq!(json.as_object().unwrap().len(), 13);
+    }
+}
