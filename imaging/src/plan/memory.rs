@@ -48,9 +48,9 @@ impl Memory {
             // The decoder keeps planes of its own beside the pixels, and a copy of the compressed data.
             Format::WebP => decoded + width * height * u64::from(info.samples_per_pixel_quarters) / 4 + info.bytes,
             Format::Gif => decoded + width * height,
-            // The whole picture may be one strip: its samples beside the pixels, and for a moment as they are stored.
+            // The whole picture may be one strip, whose samples lie beside the pixels.
             Format::Tiff => {
-                decoded + 2 * width * height * u64::from(info.components) * u64::from(info.bit_depth).div_ceil(8)
+                decoded + width * height * u64::from(info.components) * u64::from(info.bit_depth).div_ceil(8)
             }
             _ => decoded + 2 * width * 8,
         };
@@ -77,6 +77,8 @@ impl Memory {
             Format::WebP => 8 * pixels + 4 * pixels + pixels,
             // RGBA here and on the way; the module's heap, measured from 0.06 to 3 megapixels.
             Format::Avif => 8 * pixels + 30 * pixels + 16 * 1024 * 1024,
+            // Indices, the compressed frame and the answer, growing; the palette's tables.
+            Format::Gif => 4 * output + 2 * 1024 * 1024,
             // Filtered rows and an answer that does not compress, growing.
             _ => 3 * output + 1024 * 1024,
         };
