@@ -2,7 +2,7 @@
 
 use crate::decode::{Job, decode};
 use crate::options::Color;
-use crate::pixels::{Raster, add_border, apply_effects, flatten, pad, resample, turn};
+use crate::pixels::{Raster, add_border, apply_effects, flatten, pad, turn};
 use crate::{Codecs, Format, ImageError, Limits, Plan, Region, Resolved, Source, encode, facts, plan, probe};
 
 /// An answer.
@@ -87,7 +87,7 @@ pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
         width: plan.region.width / scale,
         height: plan.region.height / scale,
     };
-    let resized = resample(decoded, region, plan.resized)?;
+    let resized = decoded.resample(region, plan.resized)?;
     stop_if(job.cancel)?;
     let mut raster = turn(resized, plan.orientation)?;
     let background = plan.background.unwrap_or(Color::TRANSPARENT);

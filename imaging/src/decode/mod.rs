@@ -3,12 +3,13 @@
 mod gif;
 mod jpeg;
 mod png;
-mod scans;
 mod webp;
 
-use crate::pixels::Raster;
+use crate::pixels::{Planes, Raster, resample};
 use crate::source::Stop;
-use crate::{Format, ImageError, LimitKind, Limits, Plan, Source};
+use crate::{Format, ImageError, Limits, Plan, Region, Source};
+
+pub(crate) use self::jpeg::store_bytes;
 use std::io;
 
 /// What every decoder is given.
@@ -20,16 +21,16 @@ pub(crate) struct Job<'a> {
 }
 
 /// Decodes at the plan's scale. The result has the size of the source divided by it, rounded up.
-pub(crate) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
-    let raster = match job.plan.info.format {
-        Format::Jpeg => jpeg::decode(job),
-        Format::Png => png::decode(job),
-        Format::WebP => webp::decode(job),
-        Format::Gif => gif::decode(job),
+pub(crate) fn decode(job: &Job<'_>) -> Result<Decoded, ImageError> {
+    let decoded = match job.plan.info.format {
+        Format::Jpeg => jpeg::decode(job).map(Decoded::Planes),
+        Format::Png => png::decode(job).map(Decoded::Raster),
+        Format::WebP => webp::decode(job).map(Decoded::Raster),
+        Format::Gif => gif::decode(job).map(Decoded::Raster),
         format => Err(ImageError::unsupported(format, "it is not read by this engine")),
     }?;
     let scale = u32::from(job.plan.decode_scale);
-    if (raster.width, raster.height)
+    if decoded.size()
         != (
             job.plan.info.width.div_ceil(scale),
             job.plan.info.height.div_ceil(scale),
@@ -41,7 +42,44 @@ pub(crate) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
             "the decoder found another size than the header says",
         ));
     }
-    Ok(raster)
+    Ok(decoded)
+}
+
+/// A decoded picture.
+#[derive(Debug)]
+pub(crate) enum Decoded {
+    Raster(Raster),
+    Planes(Planes),
+}
+
+impl Decoded {
+    const fn size(&self) -> (u32, u32) {
+        match self {
+            Self::Raster(raster) => (raster.width, raster.height),
+            Self::Planes(planes) => (planes.width, planes.height),
+        }
+    }
+
+    /// All of it as pixels of its own size.
+    #[cfg(test)]
+    pub(crate) fn pixels(self) -> Result<Raster, ImageError> {
+        let (width, height) = self.size();
+        let whole = Region {
+            left: 0.0,
+            top: 0.0,
+            width: f64::from(width),
+            height: f64::from(height),
+        };
+        self.resample(whole, (width, height))
+    }
+
+    /// Brings a region to a size.
+    pub(crate) fn resample(self, region: Region, size: (u32, u32)) -> Result<Raster, ImageError> {
+        match self {
+            Self::Raster(raster) => resample(raster, region, size),
+            Self::Planes(planes) => planes.resample(region, size),
+        }
+    }
 }
 
 /// An `io::Error` that came out of a decoder: ours come back as what they were, the rest is the source's end.
@@ -49,11 +87,6 @@ fn from_io(format: Format, offset: u64, error: &io::Error) -> ImageError {
     match Stop::of(error) {
         Some(Stop::Source(inner)) => ImageError::Source(inner.clone()),
         Some(Stop::Cancelled) => ImageError::Cancelled,
-        Some(Stop::TooManyScans { limit }) => ImageError::TooLarge {
-            what: LimitKind::Scans,
-            limit: *limit,
-            value: limit + 1,
-        },
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             ImageError::corrupt(format, offset, "the file ends too early")
         }

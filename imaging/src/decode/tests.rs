@@ -1,6 +1,6 @@
 use super::*;
 use crate::samples::{self, JpegColor, JpegSample};
-use crate::{ImageInfo, Resolved, plan, probe};
+use crate::{ImageInfo, LimitKind, Resolved, plan, probe};
 use core::cell::Cell;
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -9,12 +9,13 @@ fn run(bytes: &[u8], options: &str, limits: &Limits, cancel: &dyn Fn() -> bool) 
     let source = bytes.to_vec();
     let info = probe(&source, limits)?;
     let plan = plan(&info, &Resolved::parse(options).unwrap(), limits)?;
-    decode(&Job {
+    let job = Job {
         source: &source,
         plan: &plan,
         limits,
         cancel,
-    })
+    };
+    decode(&job)?.pixels()
 }
 
 fn decoded(bytes: &[u8], options: &str) -> Result<Raster, ImageError> {

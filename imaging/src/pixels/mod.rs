@@ -2,11 +2,13 @@
 
 mod compose;
 mod effects;
+mod planes;
 mod resample;
 mod turn;
 
 pub(crate) use compose::{add_border, flatten, pad};
 pub(crate) use effects::apply as apply_effects;
+pub(crate) use planes::{Model, Planes, Samples};
 pub(crate) use resample::resample;
 pub(crate) use turn::turn;
 
@@ -52,9 +54,15 @@ fn exhausted(bytes: usize) -> ImageError {
 
 /// Zeroes; an error instead of an abort where there is no memory.
 pub(crate) fn zeroed(bytes: usize) -> Result<Vec<u8>, ImageError> {
+    zeroed_of(bytes)
+}
+
+/// Zeroes of any kind of number.
+pub(crate) fn zeroed_of<T: Copy + Default>(count: usize) -> Result<Vec<T>, ImageError> {
     let mut data = Vec::new();
-    data.try_reserve_exact(bytes).map_err(|_| exhausted(bytes))?;
-    data.resize(bytes, 0);
+    data.try_reserve_exact(count)
+        .map_err(|_| exhausted(count.saturating_mul(size_of::<T>())))?;
+    data.resize(count, T::default());
     Ok(data)
 }
 

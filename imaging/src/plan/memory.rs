@@ -34,12 +34,33 @@ impl Memory {
         let decode = match info.format {
             Format::Jpeg => {
                 // Blocks reach over the edges, by at most an MCU of 32 pixels.
-                let blocks = (u64::from(info.width) + 32) * (u64::from(info.height) + 32);
-                let samples = blocks * u64::from(info.samples_per_pixel_quarters) / 4;
-                let planes = samples / (scale * scale);
-                // A progressive file keeps all coefficients, two bytes each, until its last scan.
-                let coefficients = if info.progressive { 2 * samples } else { 0 };
-                planes + coefficients + width * height * u64::from(info.components)
+                let pixels = (u64::from(info.width) + 32) * (u64::from(info.height) + 32);
+                let chroma = pixels * (u64::from(info.samples_per_pixel_quarters).saturating_sub(4)) / 4;
+                let reduced = chroma < 2 * pixels && info.components == 3;
+                // Reduced chroma is transformed to more samples than its share.
+                let finer = if reduced && (plan.full_chroma || scale >= 4) {
+                    4
+                } else {
+                    1
+                };
+                let planes = (pixels + chroma * finer.min(scale * scale)) / (scale * scale);
+                // A progressive file keeps the coefficients that the scale needs until its last scan.
+                let kept = |finer: u64| {
+                    [63, 24, 4, 0]
+                        .into_iter()
+                        .zip([1, 2, 4, 8])
+                        .find(|(_, at)| at * finer >= scale)
+                };
+                let stored = |samples: u64, finer: u64| {
+                    let last = kept(finer).map_or(63, |(last, _)| last);
+                    crate::decode::store_bytes(samples / 64, last)
+                };
+                let coefficients = if info.progressive {
+                    stored(pixels, 1) + stored(chroma, if finer == 4 { 2 } else { 1 })
+                } else {
+                    0
+                };
+                planes + coefficients
             }
             // The decoder keeps planes of its own beside the pixels, and a copy of the compressed data.
             Format::WebP => decoded + width * height * u64::from(info.samples_per_pixel_quarters) / 4 + info.bytes,
@@ -70,7 +91,11 @@ impl Memory {
             // Filtered rows and an answer that does not compress, growing.
             _ => 3 * output + 1024 * 1024,
         };
-        let resample = decoded + intermediate + resized;
+        // JPEG's planes are resampled one by one, and joined at their new size.
+        let resample = match info.format {
+            Format::Jpeg => decode + intermediate + 2 * resized,
+            _ => decoded + intermediate + resized,
+        };
         // The result is turned or padded into a second one before it is encoded.
         let encode = output + encoder.max(output + resized);
         let source = info.bytes;

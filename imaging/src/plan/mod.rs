@@ -68,6 +68,8 @@ pub struct Plan {
     pub info: ImageInfo,
     /// The source is decoded at 1 / this: 1, 2, 4 or 8.
     pub decode_scale: u8,
+    /// Whether chroma is wanted at the resolution of the rest: the answer keeps it, or is changed before it is reduced.
+    pub full_chroma: bool,
     /// What is resampled, in pixels of the stored source.
     pub region: Region,
     /// What it is resampled to, in the stored orientation.
@@ -189,6 +191,7 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
     let mut plan = Plan {
         info: info.clone(),
         decode_scale: decode_scale(info, region, resized),
+        full_chroma: !crate::encode::halves_chroma(&encoding),
         region,
         resized,
         orientation,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::decode::Decoded;
 use crate::samples::{self, JpegColor, JpegSample};
 use crate::{CodecError, NoCodecs, WebpSettings};
 use core::cell::RefCell;
@@ -43,6 +44,7 @@ fn pixels(output: &Output) -> Raster {
         limits: &Limits::EDGE,
         cancel: &|| false,
     })
+    .and_then(Decoded::pixels)
     .unwrap()
 }
 
