@@ -2,7 +2,7 @@
 
 use crate::decode::{Job, decode};
 use crate::options::Color;
-use crate::pixels::{Raster, add_border, apply_effects, flatten, pad, resample, turn};
+use crate::pixels::{Raster, add_border, apply_effects, blur, flatten, pad, resample, turn};
 use crate::{Codecs, Format, ImageError, Limits, Plan, Region, Resolved, Source, encode, facts, plan, probe};
 
 /// An answer.
@@ -96,6 +96,9 @@ pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
     }
     if background.is_opaque() {
         raster = raster.opaque();
+    }
+    if let Some(sigma) = plan.effects.blur {
+        blur(&mut raster, sigma.to_f64(), job.cancel)?;
     }
     let raster = apply_effects(raster, &plan.effects)?;
     stop_if(job.cancel)?;

@@ -46,6 +46,12 @@ impl Decimal {
             .map(Self)
     }
 
+    /// Half of it, rounded down to a ten-thousandth.
+    #[must_use]
+    pub const fn half(self) -> Self {
+        Self(self.0 / 2)
+    }
+
     /// The nearest `f64`.
     #[must_use]
     pub fn to_f64(self) -> f64 {

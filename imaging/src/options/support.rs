@@ -40,7 +40,6 @@ impl ImageOptions {
                 refuse(name, String::new(), "leave it out");
             }
         };
-        without(self.blur.is_some(), "blur");
         without(self.segment.is_some(), "segment");
         without(self.draw.is_some(), "draw");
         without(self.branding.is_some_and(|branding| branding.0), "branding");

@@ -1,10 +1,12 @@
 //! Decoded pixels and what is done to them: resampling, turning, colours, padding.
 
+mod blur;
 mod compose;
 mod effects;
 mod resample;
 mod turn;
 
+pub(crate) use blur::{blur, blur_memory};
 pub(crate) use compose::{add_border, flatten, pad};
 pub(crate) use effects::apply as apply_effects;
 pub(crate) use resample::resample;
@@ -55,6 +57,14 @@ pub(crate) fn zeroed(bytes: usize) -> Result<Vec<u8>, ImageError> {
     let mut data = Vec::new();
     data.try_reserve_exact(bytes).map_err(|_| exhausted(bytes))?;
     data.resize(bytes, 0);
+    Ok(data)
+}
+
+/// Room for so many; an error instead of an abort where there is no memory.
+pub(crate) fn reserved<T>(count: usize) -> Result<Vec<T>, ImageError> {
+    let mut data = Vec::new();
+    data.try_reserve_exact(count)
+        .map_err(|_| exhausted(count.saturating_mul(size_of::<T>())))?;
     Ok(data)
 }
 

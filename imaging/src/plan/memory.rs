@@ -71,8 +71,12 @@ impl Memory {
             _ => 3 * output + 1024 * 1024,
         };
         let resample = decoded + intermediate + resized;
+        let blur = match plan.effects.blur {
+            Some(_) => crate::pixels::blur_memory(out_width.max(out_height)),
+            None => 0,
+        };
         // The result is turned or padded into a second one before it is encoded.
-        let encode = output + encoder.max(output + resized);
+        let encode = output + encoder.max(output + resized).max(blur);
         let source = info.bytes;
         Self {
             source,

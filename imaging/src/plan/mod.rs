@@ -24,6 +24,8 @@ pub enum Codec {
 /// Changes of colour after the resize, in the order they are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Effects {
+    /// Standard deviation of the Gaussian blur, in pixels of the answer.
+    pub blur: Option<Decimal>,
     /// Amount of the unsharp mask.
     pub sharpen: Option<Decimal>,
     /// Gamma; above 1 lightens.
@@ -345,6 +347,7 @@ fn effects(resolved: &Resolved) -> Effects {
     let options = &resolved.options;
     let none = |value: Decimal| value != Decimal::ONE && value != Decimal::ZERO;
     Effects {
+        blur: options.blur.map(|blur| blur.get().half()),
         sharpen: options
             .sharpen
             .map(Sharpen::get)

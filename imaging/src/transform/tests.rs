@@ -211,6 +211,16 @@ fn rotate_and_flip_turn_what_the_viewer_sees() {
 }
 
 #[test]
+fn blur_is_of_the_answer_and_spares_the_padding() {
+    let png = samples::png_rgb(120, 90);
+    let mut expected = pixels(&ok(&png, "width=60"));
+    blur(&mut expected, 2.5, &|| false).unwrap();
+    assert_eq!(pixels(&ok(&png, "width=60,blur=5")), expected);
+    let padded = pixels(&ok(&png, "width=60,height=60,fit=pad,blur=40,background=red"));
+    assert_eq!(padded.data[..60 * 3 * 7], [255, 0, 0].repeat(60 * 7));
+}
+
+#[test]
 fn extreme_shapes_come_out() {
     for (width, height) in [(1u32, 1u32), (1, 999), (999, 1), (3, 2), (17, 8)] {
         let png = samples::png_rgba(width, height);
