@@ -3,7 +3,9 @@
 use crate::decode::{Job, decode};
 use crate::options::Color;
 use crate::pixels::{Raster, add_border, apply_effects, blur, flatten, pad, resample, turn};
-use crate::{Codecs, Format, ImageError, Limits, Plan, Region, Resolved, Source, encode, facts, plan, probe};
+use crate::{
+    Codecs, Encoding, Format, ImageError, Limits, Plan, Region, Resolved, Source, budget, encode, facts, plan, probe,
+};
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +28,8 @@ pub struct Output {
 /// transform ends with [`ImageError::Cancelled`]. The bytes behind the decoder are released as it goes on.
 ///
 /// # Errors
-/// [`ImageError::Corrupt`] for what the header did not show, [`ImageError::TooLarge`] for JPEGs of too many scans,
-/// [`ImageError::Codec`] where an injected encoder fails.
+/// [`ImageError::Corrupt`] for what the header did not show, [`ImageError::TooLarge`] for JPEGs of too many scans and for
+/// answers that cannot be made as small as they have to be, [`ImageError::Codec`] where an injected encoder fails.
 pub fn transform(
     source: &dyn Source,
     plan: &Plan,
@@ -35,25 +37,39 @@ pub fn transform(
     codecs: &dyn Codecs,
     cancel: &dyn Fn() -> bool,
 ) -> Result<Output, ImageError> {
-    let bytes = if plan.encoding.format == Format::Json {
-        facts::json(plan)?
-    } else {
-        let raster = render(&Job {
-            source,
-            plan,
-            limits,
-            cancel,
-        })?;
-        stop_if(cancel)?;
-        encode::encode(raster, &plan.encoding, &plan.info, codecs)?
-    };
-    Ok(Output {
+    let output = |bytes, width, height| Output {
         bytes,
         format: plan.encoding.format,
-        width: plan.width,
-        height: plan.height,
+        width,
+        height,
         peak_estimate: plan.memory.peak,
-    })
+    };
+    if plan.encoding.format == Format::Json {
+        let bytes = budget::within(facts::json(plan)?, plan.encoding.max_bytes)?;
+        return Ok(output(bytes, plan.width, plan.height));
+    }
+    let raster = render(&Job {
+        source,
+        plan,
+        limits,
+        cancel,
+    })?;
+    stop_if(cancel)?;
+    let Some(most) = plan.encoding.max_bytes else {
+        let (width, height) = (raster.width, raster.height);
+        let bytes = encode::encode(raster, &plan.encoding, &plan.info, codecs)?;
+        return Ok(output(bytes, width, height));
+    };
+    let mut encode = |raster: Raster, quality: u8| {
+        let encoding = Encoding {
+            quality,
+            ..plan.encoding
+        };
+        encode::encode(raster, &encoding, &plan.info, codecs)
+    };
+    let has_quality = plan.encoding.format != Format::Png;
+    let fitted = budget::fit(&raster, most, plan.encoding.quality, has_quality, &mut encode, cancel)?;
+    Ok(output(fitted.bytes, fitted.width, fitted.height))
 }
 
 /// Probes, plans and transforms in one go, for callers that have nothing to load in between.

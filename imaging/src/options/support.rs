@@ -44,7 +44,6 @@ impl ImageOptions {
         without(self.draw.is_some(), "draw");
         without(self.branding.is_some_and(|branding| branding.0), "branding");
         without(self.filter.is_some(), "filter");
-        without(self.max_bytes.is_some(), "max-bytes");
         errors
     }
 }

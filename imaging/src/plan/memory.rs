@@ -75,8 +75,14 @@ impl Memory {
             Some(_) => crate::pixels::blur_memory(out_width.max(out_height)),
             None => 0,
         };
+        // The search keeps the picture, a copy to shrink with the resampler's rows, and the best answer so far.
+        let search = if plan.encoding.max_bytes.is_some() {
+            3 * output
+        } else {
+            0
+        };
         // The result is turned or padded into a second one before it is encoded.
-        let encode = output + encoder.max(output + resized).max(blur);
+        let encode = search + output + encoder.max(output + resized).max(blur);
         let source = info.bytes;
         Self {
             source,

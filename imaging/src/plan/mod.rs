@@ -7,8 +7,8 @@ pub use fit::{Placement, place};
 pub use memory::Memory;
 
 use crate::options::{
-    Border, Brightness, Color, Contrast, Decimal, Dpr, Fit, Gamma, Metadata, OptionError, OutputFormat, Pixels,
-    Saturation, Sharpen, Sides, Switch, Trim, Width,
+    Border, Brightness, Color, Contrast, Decimal, Dpr, Fit, Gamma, MaxBytes, Metadata, OptionError, OutputFormat,
+    Pixels, Saturation, Sharpen, Sides, Switch, Trim, Width,
 };
 use crate::{
     Best, Fault, Format, FormatChoice, ImageError, ImageInfo, LimitKind, Limits, Orientation, Region, Resolved,
@@ -61,6 +61,8 @@ pub struct Encoding {
     pub fast: bool,
     /// Whether the copyright notice is kept.
     pub copyright: bool,
+    /// Bytes that the answer may have at most.
+    pub max_bytes: Option<u64>,
 }
 
 /// Everything that [`crate::transform()`] will do.
@@ -389,6 +391,7 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool) -> Result<Encodi
         progressive: resolved.format != FormatChoice::Given(OutputFormat::BaselineJpeg),
         fast: resolved.options.compression.is_some(),
         copyright: resolved.options.metadata != Some(Metadata::None),
+        max_bytes: resolved.options.max_bytes.map(MaxBytes::get),
     })
 }
 

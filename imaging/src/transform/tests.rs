@@ -383,6 +383,37 @@ fn cancelling_is_asked_between_stages() {
 
 #[cfg(feature = "native-codecs")]
 #[test]
+fn no_format_passes_its_bytes() {
+    let png = samples::png_rgb(160, 120);
+    for format in ["jpeg", "webp", "png"] {
+        for most in [900u64, 1_500, 4_000, 9_000, 1_000_000] {
+            let resolved = Resolved::parse(&format!("format={format},max-bytes={most}")).unwrap();
+            let output = process(&png, &resolved, &Limits::EDGE, &crate::NativeCodecs, &|| false)
+                .unwrap_or_else(|error| panic!("{format} in {most}: {error}"));
+            assert!(output.bytes.len() as u64 <= most, "{format} in {most}");
+            pixels(&output);
+            // What quality can do, it does before the size is touched.
+            assert!(
+                output.width == 160 || format == "png" || most < 4_000,
+                "{format} in {most}: {}",
+                output.width
+            );
+        }
+    }
+    for (options, least) in [("format=png,max-bytes=40", 41), ("format=json,max-bytes=40", 100)] {
+        match run(&png, options).unwrap_err() {
+            ImageError::TooLarge {
+                what: crate::LimitKind::OutputBytes,
+                limit: 40,
+                value,
+            } => assert!(value >= least),
+            other => panic!("{options}: {other}"),
+        }
+    }
+}
+
+#[cfg(feature = "native-codecs")]
+#[test]
 fn webp_keeps_picture_and_alpha() {
     let png = samples::png_rgba(120, 90);
     let resolved = Resolved::parse("format=webp,width=60").unwrap();
