@@ -25,6 +25,7 @@ mod negotiate;
 pub mod options;
 mod orientation;
 mod pixels;
+mod placeholder;
 mod plan;
 mod probe;
 #[cfg(any(test, feature = "samples"))]

@@ -4,7 +4,8 @@ use crate::decode::{Job, decode};
 use crate::options::Color;
 use crate::pixels::{Raster, add_border, apply_effects, blur, flatten, pad, resample, turn};
 use crate::{
-    Codecs, Encoding, Format, ImageError, Limits, Plan, Region, Resolved, Source, budget, encode, facts, plan, probe,
+    Codecs, Encoding, Format, ImageError, Limits, Plan, Region, Resolved, Source, budget, encode, facts, placeholder,
+    plan, probe,
 };
 
 /// An answer.
@@ -14,9 +15,10 @@ pub struct Output {
     pub bytes: Vec<u8>,
     /// Its format; [`Format::Json`] for facts.
     pub format: Format,
-    /// Its width, in pixels; for facts the width that the picture would have.
+    /// Its width, in pixels; for facts the width that the picture would have, for placeholders the one that they were
+    /// made at.
     pub width: u32,
-    /// Its height, in pixels; for facts the height that the picture would have.
+    /// Its height, in pixels; likewise.
     pub height: u32,
     /// Bytes of memory that the plan foresaw at most, the source included.
     pub peak_estimate: u64,
@@ -55,6 +57,15 @@ pub fn transform(
         cancel,
     })?;
     stop_if(cancel)?;
+    let text = match plan.encoding.format {
+        Format::Blurhash => Some(placeholder::blurhash(&raster)?),
+        Format::Thumbhash => Some(placeholder::thumbhash(&raster)?),
+        _ => None,
+    };
+    if let Some(text) = text {
+        let bytes = budget::within(text.into_bytes(), plan.encoding.max_bytes)?;
+        return Ok(output(bytes, raster.width, raster.height));
+    }
     let Some(most) = plan.encoding.max_bytes else {
         let (width, height) = (raster.width, raster.height);
         let bytes = encode::encode(raster, &plan.encoding, &plan.info, codecs)?;

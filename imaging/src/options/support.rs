@@ -15,18 +15,11 @@ impl ImageOptions {
         if let Some(gravity @ (Gravity::Auto | Gravity::Entropy)) = self.gravity {
             refuse("gravity", gravity.to_string(), "give a side, a corner or XxY");
         }
-        if let Some(
-            format @ (OutputFormat::Avif
-            | OutputFormat::Gif
-            | OutputFormat::Svg
-            | OutputFormat::Blurhash
-            | OutputFormat::Thumbhash),
-        ) = self.format
-        {
+        if let Some(format @ (OutputFormat::Avif | OutputFormat::Gif | OutputFormat::Svg)) = self.format {
             refuse(
                 "format",
                 format.to_string(),
-                "auto, webp, jpeg, baseline-jpeg, png, png-force or json",
+                "auto, webp, jpeg, baseline-jpeg, png, png-force, json, blurhash or thumbhash",
             );
         }
         if self.trim == Some(Trim::Border) {

@@ -67,6 +67,8 @@ impl Memory {
             }
             // RGBA twice (here, and in the module's heap), planes, tokens, and the answer.
             Format::WebP => 8 * pixels + 4 * pixels + pixels,
+            // Planes of floats, and the text.
+            Format::Blurhash | Format::Thumbhash => 10 * 8 * pixels,
             // Filtered rows and an answer that does not compress, growing.
             _ => 3 * output + 1024 * 1024,
         };

@@ -12,6 +12,7 @@ use crate::options::{
 };
 use crate::{
     Best, Fault, Format, FormatChoice, ImageError, ImageInfo, LimitKind, Limits, Orientation, Region, Resolved,
+    placeholder,
 };
 
 /// Which injected codec a plan needs; the caller may have to load it first.
@@ -137,7 +138,7 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         Width::Auto => None,
     });
     let height = options.height.map(|height| side(height.get()));
-    let placed = place(
+    let mut placed = place(
         turned,
         width,
         height,
@@ -145,17 +146,25 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         options.gravity,
     );
 
-    let border = options.border.map(|border| Border {
+    let mut border = options.border.map(|border| Border {
         sides: scale_sides(border.sides, dpr),
         ..border
     });
-    let (width, height) = border.map_or(placed.canvas, |Border { sides, .. }| {
-        let sum = |a: u32, b: u32, c: u32| a.saturating_add(b).saturating_add(c);
-        (
-            sum(placed.canvas.0, sides.left, sides.right),
-            sum(placed.canvas.1, sides.top, sides.bottom),
-        )
-    });
+    let region = stored_region(info, trimmed, turn, turned, &placed);
+    let (mut width, mut height) = framed(placed.canvas, border);
+    let longer = width.max(height);
+    let is_placeholder = matches!(
+        resolved.format,
+        FormatChoice::Given(OutputFormat::Blurhash | OutputFormat::Thumbhash)
+    );
+    if is_placeholder && longer > placeholder::SIDE {
+        placed = placed.shrunk(placeholder::SIDE, longer);
+        border = border.map(|border| Border {
+            sides: border.sides.map(|side| shrink(side, placeholder::SIDE, longer)),
+            ..border
+        });
+        (width, height) = framed(placed.canvas, border);
+    }
     let refuse = |what, value: u64, limit: u64| {
         if value > limit {
             Err(ImageError::TooLarge { what, limit, value })
@@ -174,7 +183,6 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         limits.output_pixels,
     )?;
 
-    let region = stored_region(info, trimmed, turn, turned, &placed);
     let orientation = info.orientation.then(turn);
     let resized = orientation.size((placed.window.2, placed.window.3));
 
@@ -185,8 +193,9 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         || (padded && background.is_some_and(translucent))
         || border.is_some_and(|border| translucent(border.color));
     let encoding = encoding(info, resolved, alpha)?;
-    let alpha = alpha && encoding.format != Format::Jpeg;
-    if encoding.format == Format::Jpeg && (info.alpha || background.is_some()) {
+    let has_no_alpha = matches!(encoding.format, Format::Jpeg | Format::Blurhash);
+    let alpha = alpha && !has_no_alpha;
+    if has_no_alpha && (info.alpha || background.is_some()) {
         background = Some(over_white(background.unwrap_or(Color::WHITE)));
     }
 
@@ -199,7 +208,7 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         canvas: placed.canvas,
         at: placed.at,
         background,
-        effects: effects(resolved),
+        effects: effects(resolved, is_placeholder),
         border,
         alpha,
         width,
@@ -280,12 +289,23 @@ fn trim(resolved: &Resolved, (width, height): (u32, u32), dpr: Decimal) -> Resul
 }
 
 fn scale_sides(sides: Sides, dpr: Decimal) -> Sides {
-    Sides {
-        top: dpr.scale(sides.top),
-        right: dpr.scale(sides.right),
-        bottom: dpr.scale(sides.bottom),
-        left: dpr.scale(sides.left),
-    }
+    sides.map(|side| dpr.scale(side))
+}
+
+/// A side of a picture that is made `most` instead of `longer` pixels long.
+fn shrink(side: u32, most: u32, longer: u32) -> u32 {
+    (u64::from(side) * u64::from(most) / u64::from(longer.max(1))) as u32
+}
+
+/// Size of a canvas with its border.
+fn framed(canvas: (u32, u32), border: Option<Border>) -> (u32, u32) {
+    border.map_or(canvas, |Border { sides, .. }| {
+        let sum = |a: u32, b: u32, c: u32| a.saturating_add(b).saturating_add(c);
+        (
+            sum(canvas.0, sides.left, sides.right),
+            sum(canvas.1, sides.top, sides.bottom),
+        )
+    })
 }
 
 /// Where the pixels of the placement's window come from in the stored picture.
@@ -345,15 +365,16 @@ fn over_white(color: Color) -> Color {
     }
 }
 
-fn effects(resolved: &Resolved) -> Effects {
+/// What a placeholder shows is softer than any blur that makes sense, and its size is not the one that was asked for.
+fn effects(resolved: &Resolved, is_placeholder: bool) -> Effects {
     let options = &resolved.options;
     let none = |value: Decimal| value != Decimal::ONE && value != Decimal::ZERO;
     Effects {
-        blur: options.blur.map(|blur| blur.get().half()),
+        blur: options.blur.filter(|_| !is_placeholder).map(|blur| blur.get().half()),
         sharpen: options
             .sharpen
             .map(Sharpen::get)
-            .filter(|amount| *amount != Decimal::ZERO),
+            .filter(|amount| *amount != Decimal::ZERO && !is_placeholder),
         gamma: options.gamma.map(Gamma::get).filter(|gamma| none(*gamma)),
         brightness: options.brightness.map(Brightness::get).filter(|factor| none(*factor)),
         contrast: options.contrast.map(Contrast::get).filter(|factor| none(*factor)),
@@ -371,6 +392,8 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool) -> Result<Encodi
         FormatChoice::Given(OutputFormat::Jpeg | OutputFormat::BaselineJpeg) => Format::Jpeg,
         FormatChoice::Given(OutputFormat::Png | OutputFormat::PngForce) => Format::Png,
         FormatChoice::Given(OutputFormat::Json) => Format::Json,
+        FormatChoice::Given(OutputFormat::Blurhash) => Format::Blurhash,
+        FormatChoice::Given(OutputFormat::Thumbhash) => Format::Thumbhash,
         FormatChoice::Given(_) => return Err(ImageError::Internal("an unsupported format was let through")),
         FormatChoice::Auto(Best::Classic) => classic,
         FormatChoice::Source => match info.format {

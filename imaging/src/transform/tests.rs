@@ -322,6 +322,29 @@ fn facts_say_what_it_is_and_not_where_it_was() {
     );
 }
 
+#[test]
+fn placeholders_are_texts_of_what_the_options_would_give() {
+    let png = samples::png_rgba(300, 200);
+    let small = pixels(&ok(&png, "width=100,format=png,background=white"));
+    let output = ok(&png, "format=blurhash,blur=200,width=299");
+    assert_eq!(
+        (output.width, output.height, output.format.media_type()),
+        (100, 66, "text/plain; charset=utf-8")
+    );
+    let direct = placeholder::blurhash(&small).unwrap();
+    assert_eq!(output.bytes.len(), direct.len());
+    assert_eq!(output.bytes[..1], direct.as_bytes()[..1]);
+    let hashed = |options: &str| String::from_utf8(ok(&png, options).bytes).unwrap();
+    assert_ne!(hashed("format=thumbhash"), hashed("format=thumbhash,flip=h"));
+    assert_ne!(hashed("format=thumbhash"), hashed("format=thumbhash,background=red"));
+    assert_eq!(
+        hashed("format=thumbhash"),
+        hashed("format=thumbhash,width=250,fit=contain")
+    );
+    let portrait = ok(&png, "format=thumbhash,width=60,height=200,fit=pad,border=5:red");
+    assert_eq!((portrait.width, portrait.height), (32, 99));
+}
+
 /// Remembers what it was asked for.
 struct Recorder(RefCell<Vec<(usize, u32, u32, WebpSettings)>>);
 
