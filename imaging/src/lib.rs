@@ -30,6 +30,7 @@ mod plan;
 mod probe;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+mod settle;
 mod source;
 mod transform;
 

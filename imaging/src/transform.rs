@@ -3,6 +3,7 @@
 use crate::decode::{Job, decode};
 use crate::options::Color;
 use crate::pixels::{Raster, add_border, apply_effects, blur, flatten, pad, resample, turn};
+use crate::settle::settle;
 use crate::{
     Codecs, Encoding, Format, ImageError, Limits, Plan, Region, Resolved, Source, budget, encode, facts, placeholder,
     plan, probe,
@@ -104,8 +105,10 @@ fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
 
 /// The finished pixels.
 pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
-    let plan = job.plan;
     let decoded = decode(job)?;
+    stop_if(job.cancel)?;
+    let settled = settle(&decoded, job.plan, job.limits)?;
+    let plan = settled.as_ref().unwrap_or(job.plan);
     stop_if(job.cancel)?;
     let scale = f64::from(plan.decode_scale);
     let region = Region {

@@ -1,6 +1,6 @@
 //! Which options this engine does not do. They are parsed and checked like the others, and then refused, never ignored.
 
-use super::{Fault, Gravity, ImageOptions, Metadata, OptionError, OutputFormat, Trim};
+use super::{Fault, Gravity, ImageOptions, Metadata, OptionError, OutputFormat};
 
 impl ImageOptions {
     /// Every option here that the engine would have to ignore. Empty for options that it can carry out.
@@ -21,9 +21,6 @@ impl ImageOptions {
                 format.to_string(),
                 "auto, webp, jpeg, baseline-jpeg, png, png-force, json, blurhash or thumbhash",
             );
-        }
-        if self.trim == Some(Trim::Border) {
-            refuse("trim", "border".to_owned(), "give the sides in pixels");
         }
         if let Some(metadata @ Metadata::Keep) = self.metadata {
             refuse("metadata", metadata.to_string(), "copyright or none");

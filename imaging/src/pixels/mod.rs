@@ -4,12 +4,14 @@ mod blur;
 mod compose;
 mod effects;
 mod resample;
+mod trim;
 mod turn;
 
 pub(crate) use blur::{blur, blur_memory};
 pub(crate) use compose::{add_border, flatten, pad};
 pub(crate) use effects::apply as apply_effects;
 pub(crate) use resample::resample;
+pub(crate) use trim::inside;
 pub(crate) use turn::turn;
 
 use crate::{ImageError, LimitKind};

@@ -2,6 +2,7 @@
 
 mod fit;
 mod memory;
+mod open;
 
 pub use fit::{Placement, place};
 pub use memory::Memory;
@@ -67,6 +68,9 @@ pub struct Encoding {
 }
 
 /// Everything that [`crate::transform()`] will do.
+///
+/// What is only seen in the pixels is not in it yet: with `trim=border` it is the plan for the whole picture, whose memory
+/// is enough for any border that may be found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The source.
@@ -99,13 +103,25 @@ pub struct Plan {
     pub encoding: Encoding,
     /// What it will take.
     pub memory: Memory,
+    /// What is left of the upright picture after `trim`.
+    pub(crate) kept: Rectangle,
+    /// What was asked for.
+    pub(crate) resolved: Resolved,
 }
+
+/// A part of a picture, in whole pixels: left, top, width, height.
+pub(crate) type Rectangle = (u32, u32, u32, u32);
 
 impl Plan {
     /// The injected codec that is needed, if one is.
     #[must_use]
     pub fn codec(&self) -> Option<Codec> {
         (self.encoding.format == Format::WebP).then_some(Codec::WebP)
+    }
+
+    /// `flip` and `rotate`.
+    pub(crate) fn turn(&self) -> Orientation {
+        self.resolved.turn()
     }
 }
 
@@ -122,32 +138,38 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         return Err(ImageError::BadOptions(unsupported));
     }
     info.check(limits)?;
-    let dpr = options.dpr.map_or(Decimal::ONE, Dpr::get);
+    let mut plan = lay_out(info, resolved, limits, trim(resolved, info.upright_size())?)?;
+    if plan.encoding.format != Format::Json {
+        readable(info, options.anim, plan.encoding.format)?;
+        plan = if plan.is_open() {
+            plan.decode_finely(limits)
+        } else {
+            let memory = Memory::estimate(&plan);
+            Plan { memory, ..plan }
+        };
+        refuse(LimitKind::Memory, plan.memory.peak, limits.memory_bytes)?;
+    }
+    Ok(plan)
+}
 
-    let upright = info.upright_size();
-    let trimmed = trim(resolved, upright, dpr)?;
-    let turn = options
-        .flip
-        .map_or(Orientation::UPRIGHT, Orientation::from)
-        .then(options.rotate.map_or(Orientation::UPRIGHT, Orientation::from));
+fn refuse(what: LimitKind, value: u64, limit: u64) -> Result<(), ImageError> {
+    if value > limit {
+        Err(ImageError::TooLarge { what, limit, value })
+    } else {
+        Ok(())
+    }
+}
+
+/// Everything of a plan but its memory, for a part of the upright picture.
+fn lay_out(info: &ImageInfo, resolved: &Resolved, limits: &Limits, trimmed: Rectangle) -> Result<Plan, ImageError> {
+    let options = &resolved.options;
+    let turn = resolved.turn();
     let turned = turn.size((trimmed.2, trimmed.3));
-
-    let side = |pixels: u32| dpr.scale(pixels).max(1);
-    let width = options.width.and_then(|width| match width {
-        Width::Pixels(pixels) => Some(side(pixels)),
-        Width::Auto => None,
-    });
-    let height = options.height.map(|height| side(height.get()));
-    let mut placed = place(
-        turned,
-        width,
-        height,
-        options.fit.unwrap_or(Fit::ScaleDown),
-        options.gravity,
-    );
+    let (width, height) = resolved.size();
+    let mut placed = place(turned, width, height, resolved.fit(), options.gravity);
 
     let mut border = options.border.map(|border| Border {
-        sides: scale_sides(border.sides, dpr),
+        sides: scale_sides(border.sides, resolved.dpr()),
         ..border
     });
     let region = stored_region(info, trimmed, turn, turned, &placed);
@@ -165,13 +187,6 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         });
         (width, height) = framed(placed.canvas, border);
     }
-    let refuse = |what, value: u64, limit: u64| {
-        if value > limit {
-            Err(ImageError::TooLarge { what, limit, value })
-        } else {
-            Ok(())
-        }
-    };
     refuse(
         LimitKind::OutputSide,
         u64::from(width.max(height)),
@@ -186,7 +201,9 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
     let orientation = info.orientation.then(turn);
     let resized = orientation.size((placed.window.2, placed.window.3));
 
-    let padded = placed.canvas != (placed.window.2, placed.window.3);
+    // A border may be found that leaves another aspect ratio, and the format is decided before it is looked for.
+    let padded = placed.canvas != (placed.window.2, placed.window.3)
+        || (resolved.fit() == Fit::Pad && options.trim == Some(Trim::Border));
     let translucent = |color: Color| !color.is_opaque();
     let mut background = options.background.or(padded.then_some(Color::WHITE));
     let alpha = (info.alpha && background.is_none_or(translucent))
@@ -199,7 +216,7 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         background = Some(over_white(background.unwrap_or(Color::WHITE)));
     }
 
-    let mut plan = Plan {
+    Ok(Plan {
         info: info.clone(),
         decode_scale: decode_scale(info, region, resized),
         region,
@@ -215,13 +232,9 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         height,
         encoding,
         memory: Memory::default(),
-    };
-    if encoding.format != Format::Json {
-        readable(info, options.anim, encoding.format)?;
-        plan.memory = Memory::estimate(&plan);
-        refuse(LimitKind::Memory, plan.memory.peak, limits.memory_bytes)?;
-    }
-    Ok(plan)
+        kept: trimmed,
+        resolved: resolved.clone(),
+    })
 }
 
 impl Resolved {
@@ -238,11 +251,37 @@ impl Resolved {
         }
         .unsupported()
     }
+
+    pub(crate) fn dpr(&self) -> Decimal {
+        self.options.dpr.map_or(Decimal::ONE, Dpr::get)
+    }
+
+    pub(crate) fn fit(&self) -> Fit {
+        self.options.fit.unwrap_or(Fit::ScaleDown)
+    }
+
+    /// `flip` and `rotate`.
+    fn turn(&self) -> Orientation {
+        self.options
+            .flip
+            .map_or(Orientation::UPRIGHT, Orientation::from)
+            .then(self.options.rotate.map_or(Orientation::UPRIGHT, Orientation::from))
+    }
+
+    /// Width and height that are asked for, scaled by `dpr`.
+    pub(crate) fn size(&self) -> (Option<u32>, Option<u32>) {
+        let side = |pixels: u32| self.dpr().scale(pixels).max(1);
+        let width = self.options.width.and_then(|width| match width {
+            Width::Pixels(pixels) => Some(side(pixels)),
+            Width::Auto => None,
+        });
+        (width, self.options.height.map(|height| side(height.get())))
+    }
 }
 
 /// What is left of the upright picture after `trim`: left, top, width, height.
-fn trim(resolved: &Resolved, (width, height): (u32, u32), dpr: Decimal) -> Result<(u32, u32, u32, u32), ImageError> {
-    let options = &resolved.options;
+fn trim(resolved: &Resolved, (width, height): (u32, u32)) -> Result<Rectangle, ImageError> {
+    let (options, dpr) = (&resolved.options, resolved.dpr());
     let (left, top, right, bottom, name) = match options.trim {
         Some(Trim::Sides(sides)) => {
             let Sides {
@@ -313,7 +352,7 @@ fn framed(canvas: (u32, u32), border: Option<Border>) -> (u32, u32) {
 /// Cutting before resampling gives the same pixels as cutting after it, because the filter still sees beyond the cut.
 fn stored_region(
     info: &ImageInfo,
-    trimmed: (u32, u32, u32, u32),
+    trimmed: Rectangle,
     turn: Orientation,
     turned: (u32, u32),
     placed: &Placement,

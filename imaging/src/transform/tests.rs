@@ -3,6 +3,8 @@ use crate::samples::{self, JpegColor, JpegSample};
 use crate::{CodecError, NoCodecs, WebpSettings};
 use core::cell::RefCell;
 
+mod found;
+
 const FITS: [&str; 8] = [
     "scale-down",
     "contain",
