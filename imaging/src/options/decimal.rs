@@ -46,6 +46,12 @@ impl Decimal {
             .map(Self)
     }
 
+    /// Whether it is 0.
+    #[must_use]
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+
     /// Half of it, rounded down to a ten-thousandth.
     #[must_use]
     pub const fn half(self) -> Self {

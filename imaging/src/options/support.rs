@@ -1,6 +1,6 @@
 //! Which options this engine does not do. They are parsed and checked like the others, and then refused, never ignored.
 
-use super::{Fault, Gravity, ImageOptions, Metadata, OptionError, OutputFormat};
+use super::{Fault, ImageOptions, Metadata, OptionError, OutputFormat};
 
 impl ImageOptions {
     /// Every option here that the engine would have to ignore. Empty for options that it can carry out.
@@ -12,9 +12,6 @@ impl ImageOptions {
         let mut refuse = |name: &str, value: String, instead: &'static str| {
             errors.push(OptionError::new(name, &value, Fault::Unsupported, instead));
         };
-        if let Some(gravity @ (Gravity::Auto | Gravity::Entropy)) = self.gravity {
-            refuse("gravity", gravity.to_string(), "give a side, a corner or XxY");
-        }
         if let Some(format @ (OutputFormat::Avif | OutputFormat::Gif | OutputFormat::Svg)) = self.format {
             refuse(
                 "format",

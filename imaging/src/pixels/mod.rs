@@ -4,6 +4,7 @@ mod blur;
 mod compose;
 mod effects;
 mod resample;
+mod saliency;
 mod trim;
 mod turn;
 
@@ -11,6 +12,7 @@ pub(crate) use blur::{blur, blur_memory};
 pub(crate) use compose::{add_border, flatten, pad};
 pub(crate) use effects::apply as apply_effects;
 pub(crate) use resample::resample;
+pub(crate) use saliency::{entropic, salient, small};
 pub(crate) use trim::inside;
 pub(crate) use turn::turn;
 

@@ -9,7 +9,7 @@ pub use memory::Memory;
 
 use crate::options::{
     Border, Brightness, Color, Contrast, Decimal, Dpr, Fit, Gamma, MaxBytes, Metadata, OptionError, OutputFormat,
-    Pixels, Saturation, Sharpen, Sides, Switch, Trim, Width,
+    Pixels, Saturation, Sharpen, Sides, Switch, Trim, Width, Zoom,
 };
 use crate::{
     Best, Fault, Format, FormatChoice, ImageError, ImageInfo, LimitKind, Limits, Orientation, Region, Resolved,
@@ -69,8 +69,8 @@ pub struct Encoding {
 
 /// Everything that [`crate::transform()`] will do.
 ///
-/// What is only seen in the pixels is not in it yet: with `trim=border` it is the plan for the whole picture, whose memory
-/// is enough for any border that may be found.
+/// What is only seen in the pixels is not in it yet: with `trim=border` and `gravity=auto` it is the plan for the whole
+/// picture, and one that keeps its middle, whose memory is enough for whatever may be found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The source.
@@ -258,6 +258,10 @@ impl Resolved {
 
     pub(crate) fn fit(&self) -> Fit {
         self.options.fit.unwrap_or(Fit::ScaleDown)
+    }
+
+    pub(crate) fn zoom(&self) -> Decimal {
+        self.options.zoom.map_or(Decimal::ZERO, Zoom::get)
     }
 
     /// `flip` and `rotate`.

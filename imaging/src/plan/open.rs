@@ -1,7 +1,7 @@
 //! Plans whose picture is only known once its pixels are: what they take at most, and what comes of them.
 
 use super::{Memory, Rectangle, framed, lay_out, refuse};
-use crate::options::{Fit, Trim};
+use crate::options::{Fit, Gravity, Trim};
 use crate::{ImageError, LimitKind, Limits, Plan};
 
 impl Plan {
@@ -21,9 +21,20 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Whether a part of the picture is cut out that its pixels say.
+    pub(crate) fn chooses(&self) -> bool {
+        let (width, height) = self.resolved.size();
+        let cuts = matches!(self.resolved.fit(), Fit::Cover | Fit::Crop | Fit::AspectCrop);
+        cuts && width.is_some()
+            && height.is_some()
+            && matches!(self.resolved.options.gravity, Some(Gravity::Auto | Gravity::Entropy))
+    }
+
     /// Whether the part of the picture that is kept is only known from its pixels, and may be any.
     pub(super) fn is_open(&self) -> bool {
-        self.resolved.options.trim == Some(Trim::Border)
+        let options = &self.resolved.options;
+        options.trim == Some(Trim::Border)
+            || (self.chooses() && options.gravity == Some(Gravity::Auto) && !self.resolved.zoom().is_zero())
     }
 
     /// Decodes at the finest scale that there is memory for: how much of the picture will be kept is not known yet.

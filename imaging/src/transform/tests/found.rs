@@ -96,3 +96,161 @@ fn what_a_border_leaves_is_held_to_the_limits() {
         other => panic!("{other}"),
     }
 }
+
+/// A soft grey slope with a strongly coloured, lined disc at a place.
+fn with_subject(size: (u32, u32), center: (u32, u32), radius: u32) -> Vec<u8> {
+    let rgb: Vec<u8> = (0..size.0 * size.1)
+        .flat_map(|index| {
+            let (x, y) = (index % size.0, index / size.0);
+            if x.abs_diff(center.0).pow(2) + y.abs_diff(center.1).pow(2) < radius * radius {
+                if (x / 6 + y / 6) % 2 == 0 {
+                    [220, 60, 40]
+                } else {
+                    [250, 190, 150]
+                }
+            } else {
+                [(90 + x * 40 / size.0) as u8, (110 + y * 40 / size.1) as u8, 120]
+            }
+        })
+        .collect();
+    samples::png_of(size.0, size.1, png::ColorType::Rgb, png::BitDepth::Eight, &rgb)
+}
+
+/// Pixels of the subject in an answer.
+fn subject(raster: &Raster) -> usize {
+    let count = raster.channels.count();
+    raster
+        .data
+        .chunks_exact(count)
+        .filter(|pixel| i32::from(pixel[0]) - i32::from(pixel[2]) > 70)
+        .count()
+}
+
+#[test]
+fn the_subject_is_kept_wherever_it_is() {
+    let all = subject(&pixels(&ok(&with_subject((480, 160), (240, 80), 24), "format=png")));
+    for x in (30..=450).step_by(35) {
+        for (gravity, share) in [("auto", 97), ("entropy", 90), ("face", 97)] {
+            let least = all * share / 100;
+            let wide = with_subject((480, 160), (x, 80), 24);
+            let kept = subject(&pixels(&ok(
+                &wide,
+                &format!("width=160,height=160,fit=cover,gravity={gravity}"),
+            )));
+            assert!(kept >= least, "{gravity} across at {x}: {kept} of {all}");
+            let tall = with_subject((160, 480), (80, x), 24);
+            let kept = subject(&pixels(&ok(
+                &tall,
+                &format!("width=160,height=160,fit=aspect-crop,gravity={gravity}"),
+            )));
+            assert!(kept >= least, "{gravity} down at {x}: {kept} of {all}");
+        }
+    }
+    // Both axes at once, for a crop that is not scaled.
+    for (x, y) in [(30, 30), (290, 40), (160, 100), (40, 170), (280, 160)] {
+        for gravity in ["auto", "entropy"] {
+            let png = with_subject((320, 200), (x, y), 24);
+            let output = pixels(&ok(&png, &format!("width=319,height=100,fit=cover,gravity={gravity}")));
+            assert!(subject(&output) > 0, "{gravity} at {x}, {y}");
+        }
+    }
+}
+
+#[test]
+fn what_is_turned_keeps_its_subject() {
+    let png = with_subject((480, 160), (60, 80), 24);
+    for turn in ["rotate=90", "rotate=180", "rotate=270", "flip=h", "flip=h,rotate=90"] {
+        let upright = pixels(&ok(&png, "width=160,height=160,fit=cover,gravity=auto"));
+        let turned = pixels(&ok(
+            &png,
+            &format!("width=160,height=160,fit=cover,gravity=auto,{turn}"),
+        ));
+        assert_eq!(subject(&turned), subject(&upright), "{turn}");
+    }
+}
+
+#[test]
+fn a_flat_picture_is_centred() {
+    let flat = samples::png_of(
+        300,
+        100,
+        png::ColorType::Rgb,
+        png::BitDepth::Eight,
+        &[120, 140, 160].repeat(300 * 100),
+    );
+    let info = probe(&flat, &Limits::EDGE).unwrap();
+    for gravity in ["auto", "entropy"] {
+        let resolved = Resolved::parse(&format!("width=50,height=50,fit=cover,gravity={gravity},zoom=1")).unwrap();
+        let plan = plan(&info, &resolved, &Limits::EDGE).unwrap();
+        let raster = decode(&Job {
+            source: &flat,
+            plan: &plan,
+            limits: &Limits::EDGE,
+            cancel: &|| false,
+        })
+        .unwrap();
+        let settled = settle(&raster, &plan, &Limits::EDGE).unwrap().unwrap();
+        assert_eq!(settled.kept, (100, 0, 100, 100), "{gravity}");
+    }
+}
+
+#[test]
+fn zoom_comes_closer_and_never_enlarges_what_may_not_be() {
+    let png = with_subject((480, 320), (330, 200), 30);
+    let part = |zoom: &str| {
+        let output = pixels(&ok(
+            &png,
+            &format!("width=120,height=120,fit=cover,gravity=auto,zoom={zoom}"),
+        ));
+        assert_eq!((output.width, output.height), (120, 120));
+        subject(&output)
+    };
+    let (far, near, close) = (part("0"), part("0.5"), part("1"));
+    assert!(far * 5 / 4 < near && near * 5 / 4 < close, "{far} {near} {close}");
+    let crop = pixels(&ok(&png, "width=300,height=300,fit=crop,gravity=auto,zoom=1"));
+    assert!(crop.width == crop.height && crop.width <= 300);
+    // Where nothing is cut, there is nothing to choose.
+    for options in [
+        "width=120",
+        "width=120,height=120,fit=pad",
+        "width=120,height=120,fit=contain",
+    ] {
+        assert_eq!(
+            ok(&png, &format!("{options},gravity=auto")),
+            ok(&png, options),
+            "{options}"
+        );
+    }
+}
+
+#[test]
+fn an_exact_cut_of_the_middle_is_the_same_found_or_given() {
+    let png = with_subject((480, 160), (240, 80), 40);
+    for fit in ["cover", "crop", "aspect-crop"] {
+        let found = pixels(&ok(&png, &format!("width=160,height=160,fit={fit},gravity=auto")));
+        let given = pixels(&ok(&png, &format!("width=160,height=160,fit={fit}")));
+        assert_eq!((found.width, found.height), (given.width, given.height));
+        assert!(subject(&found) == subject(&given), "{fit}");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_box_and_picture_have_a_crop(
+        size in (1u32..90, 1u32..90), wanted in (1u32..90, 1u32..90), fit in 2usize..5, zoom in 0u32..=10, rotate in 0u32..4, entropy in proptest::bool::ANY,
+    ) {
+        let png = samples::png_rgba(size.0, size.1);
+        let gravity = if entropy { "entropy" } else { "auto" };
+        let options = format!(
+            "width={},height={},fit={},rotate={}", wanted.0, wanted.1, FITS[fit], rotate * 90,
+        );
+        let output = ok(&png, &format!("{options},gravity={gravity},zoom={}", f64::from(zoom) / 10.0));
+        if zoom == 0 && FITS[fit] != "aspect-crop" {
+            let plain = ok(&png, &options);
+            proptest::prop_assert_eq!((output.width, output.height), (plain.width, plain.height));
+        } else {
+            proptest::prop_assert!(output.width <= wanted.0 && output.height <= wanted.1);
+        }
+    }
+}
