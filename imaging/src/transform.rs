@@ -2,7 +2,7 @@
 
 use crate::decode::{Job, decode};
 use crate::options::Color;
-use crate::pixels::{Raster, add_border, apply_effects, blur, flatten, pad, resample, turn};
+use crate::pixels::{Raster, add_border, apply_effects, blur, flatten, pad, remove_background, resample, turn};
 use crate::settle::settle;
 use crate::{
     Codecs, Encoding, Format, ImageError, Limits, Plan, Region, Resolved, Source, budget, encode, facts, placeholder,
@@ -120,6 +120,9 @@ pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
     let resized = resample(decoded, region, plan.resized)?;
     stop_if(job.cancel)?;
     let mut raster = turn(resized, plan.orientation)?;
+    if let Some(tolerance) = plan.segment {
+        raster = remove_background(raster, tolerance, job.cancel)?;
+    }
     let background = plan.background.unwrap_or(Color::TRANSPARENT);
     if plan.background.is_some() {
         flatten(&mut raster, background);

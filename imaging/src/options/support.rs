@@ -27,7 +27,6 @@ impl ImageOptions {
                 refuse(name, String::new(), "leave it out");
             }
         };
-        without(self.segment.is_some(), "segment");
         without(self.draw.is_some(), "draw");
         without(self.branding.is_some_and(|branding| branding.0), "branding");
         without(self.filter.is_some(), "filter");

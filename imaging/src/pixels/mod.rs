@@ -5,6 +5,7 @@ mod compose;
 mod effects;
 mod resample;
 mod saliency;
+mod segment;
 mod trim;
 mod turn;
 
@@ -13,6 +14,7 @@ pub(crate) use compose::{add_border, flatten, pad};
 pub(crate) use effects::apply as apply_effects;
 pub(crate) use resample::resample;
 pub(crate) use saliency::{entropic, salient, small};
+pub(crate) use segment::remove_background;
 pub(crate) use trim::inside;
 pub(crate) use turn::turn;
 

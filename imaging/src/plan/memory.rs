@@ -83,8 +83,15 @@ impl Memory {
         } else {
             0
         };
+        // The picture with alpha, what is known of each pixel, its share, and the flood's front, which is growing and at
+        // worst every second pixel.
+        let segment = if plan.segment.is_some() {
+            out_width * out_height * (4 + 2 + 6)
+        } else {
+            0
+        };
         // The result is turned or padded into a second one before it is encoded.
-        let encode = search + output + encoder.max(output + resized).max(blur);
+        let encode = search + output + encoder.max(output + resized).max(blur).max(segment);
         let source = info.bytes;
         Self {
             source,

@@ -9,7 +9,7 @@ pub use memory::Memory;
 
 use crate::options::{
     Border, Brightness, Color, Contrast, Decimal, Dpr, Fit, Gamma, MaxBytes, Metadata, OptionError, OutputFormat,
-    Pixels, Saturation, Sharpen, Sides, Switch, Trim, Width, Zoom,
+    Pixels, Saturation, Segment, Sharpen, Sides, Switch, Tolerance, Trim, Width, Zoom,
 };
 use crate::{
     Best, Fault, Format, FormatChoice, ImageError, ImageInfo, LimitKind, Limits, Orientation, Region, Resolved,
@@ -67,6 +67,9 @@ pub struct Encoding {
     pub max_bytes: Option<u64>,
 }
 
+/// How far a background may be from its colour where nothing else is asked for.
+const SEGMENT_TOLERANCE: u8 = 12;
+
 /// Everything that [`crate::transform()`] will do.
 ///
 /// What is only seen in the pixels is not in it yet: with `trim=border` and `gravity=auto` it is the plan for the whole
@@ -87,6 +90,8 @@ pub struct Plan {
     pub canvas: (u32, u32),
     /// Where the pixels lie on the canvas: left, top.
     pub at: (u32, u32),
+    /// Where the background is removed: how far from its colour it may be, in hundredths of OKLab's lightness.
+    pub segment: Option<u8>,
     /// Colour under transparency and on the rest of the canvas.
     pub background: Option<Color>,
     /// Changes of colour.
@@ -206,13 +211,17 @@ fn lay_out(info: &ImageInfo, resolved: &Resolved, limits: &Limits, trimmed: Rect
         || (resolved.fit() == Fit::Pad && options.trim == Some(Trim::Border));
     let translucent = |color: Color| !color.is_opaque();
     let mut background = options.background.or(padded.then_some(Color::WHITE));
-    let alpha = (info.alpha && background.is_none_or(translucent))
+    let segment = options
+        .segment
+        .map(|Segment::Foreground| options.tolerance.map_or(SEGMENT_TOLERANCE, Tolerance::get));
+    let source_alpha = info.alpha || segment.is_some();
+    let alpha = (source_alpha && background.is_none_or(translucent))
         || (padded && background.is_some_and(translucent))
         || border.is_some_and(|border| translucent(border.color));
     let encoding = encoding(info, resolved, alpha)?;
     let has_no_alpha = matches!(encoding.format, Format::Jpeg | Format::Blurhash);
     let alpha = alpha && !has_no_alpha;
-    if has_no_alpha && (info.alpha || background.is_some()) {
+    if has_no_alpha && (source_alpha || background.is_some()) {
         background = Some(over_white(background.unwrap_or(Color::WHITE)));
     }
 
@@ -224,6 +233,7 @@ fn lay_out(info: &ImageInfo, resolved: &Resolved, limits: &Limits, trimmed: Rect
         orientation,
         canvas: placed.canvas,
         at: placed.at,
+        segment,
         background,
         effects: effects(resolved, is_placeholder),
         border,
@@ -440,6 +450,8 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool) -> Result<Encodi
         FormatChoice::Given(_) => return Err(ImageError::Internal("an unsupported format was let through")),
         FormatChoice::Auto(Best::Classic) => classic,
         FormatChoice::Source => match info.format {
+            // What has just been made transparent is not painted over because of where it came from.
+            Format::Jpeg if alpha && resolved.options.segment.is_some() => Format::Png,
             same @ (Format::Jpeg | Format::Png | Format::WebP) => same,
             Format::Gif => {
                 return Err(ImageError::unsupported(

@@ -234,6 +234,46 @@ fn an_exact_cut_of_the_middle_is_the_same_found_or_given() {
     }
 }
 
+#[test]
+fn a_removed_background_needs_alpha_or_gets_a_colour() {
+    let png = framed_png((90, 60), 240, (30, 15, 30, 30));
+    let rgb = pixels(&ok(&png, "")).data;
+    let jpeg = JpegSample {
+        quality: 95,
+        color: JpegColor::Color(1, 1),
+        ..JpegSample::default()
+    }
+    .encode_pixels(&rgb, 90, 60);
+    for (source, options, format, corner) in [
+        (&png, "", Format::Png, [0, 0, 0, 0].as_slice()),
+        (&jpeg, "", Format::Png, &[0, 0, 0, 0]),
+        (&png, "width=45,background=red", Format::Png, &[255, 0, 0]),
+        (
+            &png,
+            "width=60,height=60,fit=pad,background=%2300ff0080",
+            Format::Png,
+            &[0, 255, 0, 128],
+        ),
+        (&png, "format=jpeg,quality=100", Format::Jpeg, &[255, 255, 255]),
+        (&jpeg, "background=blue,quality=100", Format::Jpeg, &[0, 0, 254]),
+    ] {
+        let output = ok(source, &format!("segment=foreground,{options}"));
+        assert_eq!(output.format, format, "{options}");
+        let raster = pixels(&output);
+        assert_eq!(raster.data[..corner.len()], *corner, "{options}");
+        let middle = (raster.height / 2 * raster.width + raster.width / 2) as usize * raster.channels.count();
+        assert!(
+            raster.data[middle].abs_diff(15) < 20,
+            "{options}: {:?}",
+            &raster.data[middle..middle + 3]
+        );
+    }
+    assert_eq!(
+        ok(&png, "segment=foreground,tolerance=12"),
+        ok(&png, "segment=foreground")
+    );
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
     #[test]
