@@ -1,5 +1,6 @@
 //! From bytes to bytes: decode, resample, turn, effects, pad, border, encode.
 
+use crate::budget::Fitted;
 use crate::decode::{Job, decode};
 use crate::options::Color;
 use crate::pixels::{Raster, add_border, apply_effects, blur, flatten, pad, remove_background, resample, turn};
@@ -40,48 +41,62 @@ pub fn transform(
     codecs: &dyn Codecs,
     cancel: &dyn Fn() -> bool,
 ) -> Result<Output, ImageError> {
-    let output = |bytes, width, height| Output {
-        bytes,
-        format: plan.encoding.format,
-        width,
-        height,
-        peak_estimate: plan.memory.peak,
-    };
     if plan.encoding.format == Format::Json {
-        let bytes = budget::within(facts::json(plan)?, plan.encoding.max_bytes)?;
-        return Ok(output(bytes, plan.width, plan.height));
+        return Ok(Output {
+            bytes: budget::within(facts::json(plan)?, plan.encoding.max_bytes)?,
+            format: Format::Json,
+            width: plan.width,
+            height: plan.height,
+            peak_estimate: plan.memory.peak,
+        });
     }
-    let raster = render(&Job {
+    let decoded = decode(&Job {
         source,
         plan,
         limits,
         cancel,
     })?;
     stop_if(cancel)?;
+    let settled = settle(&decoded, plan, limits)?;
+    let plan = settled.as_ref().unwrap_or(plan);
+    stop_if(cancel)?;
+    let raster = render(decoded, plan, cancel)?;
+    stop_if(cancel)?;
+    let Fitted { bytes, width, height } = write(raster, plan, codecs, cancel)?;
+    Ok(Output {
+        bytes,
+        format: plan.encoding.format,
+        width,
+        height,
+        peak_estimate: plan.memory.peak,
+    })
+}
+
+/// The file, or the text, of finished pixels.
+fn write(raster: Raster, plan: &Plan, codecs: &dyn Codecs, cancel: &dyn Fn() -> bool) -> Result<Fitted, ImageError> {
+    let (width, height) = (raster.width, raster.height);
+    let max_bytes = plan.encoding.max_bytes;
     let text = match plan.encoding.format {
         Format::Blurhash => Some(placeholder::blurhash(&raster)?),
         Format::Thumbhash => Some(placeholder::thumbhash(&raster)?),
         _ => None,
     };
-    if let Some(text) = text {
-        let bytes = budget::within(text.into_bytes(), plan.encoding.max_bytes)?;
-        return Ok(output(bytes, raster.width, raster.height));
-    }
-    let Some(most) = plan.encoding.max_bytes else {
-        let (width, height) = (raster.width, raster.height);
-        let bytes = encode::encode(raster, &plan.encoding, &plan.info, codecs)?;
-        return Ok(output(bytes, width, height));
+    let bytes = match (text, max_bytes) {
+        (Some(text), _) => budget::within(text.into_bytes(), max_bytes)?,
+        (None, None) => encode::encode(raster, &plan.encoding, &plan.info, codecs)?,
+        (None, Some(most)) => {
+            let mut encode = |raster: Raster, quality: u8| {
+                let encoding = Encoding {
+                    quality,
+                    ..plan.encoding
+                };
+                encode::encode(raster, &encoding, &plan.info, codecs)
+            };
+            let has_quality = plan.encoding.format != Format::Png;
+            return budget::fit(&raster, most, plan.encoding.quality, has_quality, &mut encode, cancel);
+        }
     };
-    let mut encode = |raster: Raster, quality: u8| {
-        let encoding = Encoding {
-            quality,
-            ..plan.encoding
-        };
-        encode::encode(raster, &encoding, &plan.info, codecs)
-    };
-    let has_quality = plan.encoding.format != Format::Png;
-    let fitted = budget::fit(&raster, most, plan.encoding.quality, has_quality, &mut encode, cancel)?;
-    Ok(output(fitted.bytes, fitted.width, fitted.height))
+    Ok(Fitted { bytes, width, height })
 }
 
 /// Probes, plans and transforms in one go, for callers that have nothing to load in between.
@@ -104,12 +119,7 @@ fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
 }
 
 /// The finished pixels.
-pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
-    let decoded = decode(job)?;
-    stop_if(job.cancel)?;
-    let settled = settle(&decoded, job.plan, job.limits)?;
-    let plan = settled.as_ref().unwrap_or(job.plan);
-    stop_if(job.cancel)?;
+fn render(decoded: Raster, plan: &Plan, cancel: &dyn Fn() -> bool) -> Result<Raster, ImageError> {
     let scale = f64::from(plan.decode_scale);
     let region = Region {
         left: plan.region.left / scale,
@@ -118,10 +128,10 @@ pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
         height: plan.region.height / scale,
     };
     let resized = resample(decoded, region, plan.resized)?;
-    stop_if(job.cancel)?;
+    stop_if(cancel)?;
     let mut raster = turn(resized, plan.orientation)?;
     if let Some(tolerance) = plan.segment {
-        raster = remove_background(raster, tolerance, job.cancel)?;
+        raster = remove_background(raster, tolerance, cancel)?;
     }
     let background = plan.background.unwrap_or(Color::TRANSPARENT);
     if plan.background.is_some() {
@@ -131,10 +141,10 @@ pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
         raster = raster.opaque();
     }
     if let Some(sigma) = plan.effects.blur {
-        blur(&mut raster, sigma.to_f64(), job.cancel)?;
+        blur(&mut raster, sigma.to_f64(), cancel)?;
     }
     let raster = apply_effects(raster, &plan.effects)?;
-    stop_if(job.cancel)?;
+    stop_if(cancel)?;
     let raster = pad(raster, plan.canvas, plan.at, background)?;
     let raster = match plan.border {
         Some(border) => add_border(raster, border.sides, border.color)?,
