@@ -21,6 +21,8 @@ pub enum LimitKind {
     OutputPixels,
     /// Longer side of the answer, in pixels.
     OutputSide,
+    /// Bytes of the answer.
+    OutputBytes,
     /// Bytes of memory that the work would take.
     Memory,
 }
@@ -38,6 +40,7 @@ impl LimitKind {
             Self::MetadataBytes => "metadata bytes",
             Self::OutputPixels => "output pixels",
             Self::OutputSide => "output side",
+            Self::OutputBytes => "output bytes",
             Self::Memory => "memory",
         }
     }

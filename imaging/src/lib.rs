@@ -13,6 +13,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod budget;
 mod codecs;
 mod decode;
 mod encode;
@@ -24,10 +25,12 @@ mod negotiate;
 pub mod options;
 mod orientation;
 mod pixels;
+mod placeholder;
 mod plan;
 mod probe;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+mod settle;
 mod source;
 mod transform;
 

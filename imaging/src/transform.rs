@@ -1,9 +1,14 @@
 //! From bytes to bytes: decode, resample, turn, effects, pad, border, encode.
 
-use crate::decode::{Job, decode};
+use crate::budget::Fitted;
+use crate::decode::{Decoded, Job, decode};
 use crate::options::Color;
-use crate::pixels::{Raster, add_border, apply_effects, flatten, pad, turn};
-use crate::{Codecs, Format, ImageError, Limits, Plan, Region, Resolved, Source, encode, facts, plan, probe};
+use crate::pixels::{Raster, add_border, apply_effects, blur, flatten, pad, remove_background, turn};
+use crate::settle::settle;
+use crate::{
+    Codecs, Encoding, Format, ImageError, Limits, Plan, Region, Resolved, Source, budget, encode, facts, placeholder,
+    plan, probe,
+};
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,9 +17,10 @@ pub struct Output {
     pub bytes: Vec<u8>,
     /// Its format; [`Format::Json`] for facts.
     pub format: Format,
-    /// Its width, in pixels; for facts the width that the picture would have.
+    /// Its width, in pixels; for facts the width that the picture would have, for placeholders the one that they were
+    /// made at.
     pub width: u32,
-    /// Its height, in pixels; for facts the height that the picture would have.
+    /// Its height, in pixels; likewise.
     pub height: u32,
     /// Bytes of memory that the plan foresaw at most, the source included.
     pub peak_estimate: u64,
@@ -26,8 +32,8 @@ pub struct Output {
 /// transform ends with [`ImageError::Cancelled`]. The bytes behind the decoder are released as it goes on.
 ///
 /// # Errors
-/// [`ImageError::Corrupt`] for what the header did not show, [`ImageError::TooLarge`] for JPEGs of too many scans,
-/// [`ImageError::Codec`] where an injected encoder fails.
+/// [`ImageError::Corrupt`] for what the header did not show, [`ImageError::TooLarge`] for JPEGs of too many scans and for
+/// answers that cannot be made as small as they have to be, [`ImageError::Codec`] where an injected encoder fails.
 pub fn transform(
     source: &dyn Source,
     plan: &Plan,
@@ -35,25 +41,62 @@ pub fn transform(
     codecs: &dyn Codecs,
     cancel: &dyn Fn() -> bool,
 ) -> Result<Output, ImageError> {
-    let bytes = if plan.encoding.format == Format::Json {
-        facts::json(plan)?
-    } else {
-        let raster = render(&Job {
-            source,
-            plan,
-            limits,
-            cancel,
-        })?;
-        stop_if(cancel)?;
-        encode::encode(raster, &plan.encoding, &plan.info, codecs)?
-    };
+    if plan.encoding.format == Format::Json {
+        return Ok(Output {
+            bytes: budget::within(facts::json(plan)?, plan.encoding.max_bytes)?,
+            format: Format::Json,
+            width: plan.width,
+            height: plan.height,
+            peak_estimate: plan.memory.peak,
+        });
+    }
+    let decoded = decode(&Job {
+        source,
+        plan,
+        limits,
+        cancel,
+    })?;
+    stop_if(cancel)?;
+    let (decoded, settled) = settle(decoded, plan, limits)?;
+    let plan = settled.as_ref().unwrap_or(plan);
+    stop_if(cancel)?;
+    let raster = render(decoded, plan, cancel)?;
+    stop_if(cancel)?;
+    let Fitted { bytes, width, height } = write(raster, plan, codecs, cancel)?;
     Ok(Output {
         bytes,
         format: plan.encoding.format,
-        width: plan.width,
-        height: plan.height,
+        width,
+        height,
         peak_estimate: plan.memory.peak,
     })
+}
+
+/// The file, or the text, of finished pixels.
+fn write(raster: Raster, plan: &Plan, codecs: &dyn Codecs, cancel: &dyn Fn() -> bool) -> Result<Fitted, ImageError> {
+    let (width, height) = (raster.width, raster.height);
+    let max_bytes = plan.encoding.max_bytes;
+    let text = match plan.encoding.format {
+        Format::Blurhash => Some(placeholder::blurhash(&raster)?),
+        Format::Thumbhash => Some(placeholder::thumbhash(&raster)?),
+        _ => None,
+    };
+    let bytes = match (text, max_bytes) {
+        (Some(text), _) => budget::within(text.into_bytes(), max_bytes)?,
+        (None, None) => encode::encode(raster, &plan.encoding, &plan.info, codecs)?,
+        (None, Some(most)) => {
+            let mut encode = |raster: Raster, quality: u8| {
+                let encoding = Encoding {
+                    quality,
+                    ..plan.encoding
+                };
+                encode::encode(raster, &encoding, &plan.info, codecs)
+            };
+            let has_quality = plan.encoding.format != Format::Png;
+            return budget::fit(&raster, most, plan.encoding.quality, has_quality, &mut encode, cancel);
+        }
+    };
+    Ok(Fitted { bytes, width, height })
 }
 
 /// Probes, plans and transforms in one go, for callers that have nothing to load in between.
@@ -76,10 +119,7 @@ fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
 }
 
 /// The finished pixels.
-pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
-    let plan = job.plan;
-    let decoded = decode(job)?;
-    stop_if(job.cancel)?;
+fn render(decoded: Decoded, plan: &Plan, cancel: &dyn Fn() -> bool) -> Result<Raster, ImageError> {
     let scale = f64::from(plan.decode_scale);
     let region = Region {
         left: plan.region.left / scale,
@@ -88,8 +128,11 @@ pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
         height: plan.region.height / scale,
     };
     let resized = decoded.resample(region, plan.resized)?;
-    stop_if(job.cancel)?;
+    stop_if(cancel)?;
     let mut raster = turn(resized, plan.orientation)?;
+    if let Some(tolerance) = plan.segment {
+        raster = remove_background(raster, tolerance, cancel)?;
+    }
     let background = plan.background.unwrap_or(Color::TRANSPARENT);
     if plan.background.is_some() {
         flatten(&mut raster, background);
@@ -97,8 +140,11 @@ pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
     if background.is_opaque() {
         raster = raster.opaque();
     }
+    if let Some(sigma) = plan.effects.blur {
+        blur(&mut raster, sigma.to_f64(), cancel)?;
+    }
     let raster = apply_effects(raster, &plan.effects)?;
-    stop_if(job.cancel)?;
+    stop_if(cancel)?;
     let raster = pad(raster, plan.canvas, plan.at, background)?;
     let raster = match plan.border {
         Some(border) => add_border(raster, border.sides, border.color)?,

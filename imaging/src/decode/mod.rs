@@ -61,7 +61,6 @@ impl Decoded {
     }
 
     /// All of it as pixels of its own size.
-    #[cfg(test)]
     pub(crate) fn pixels(self) -> Result<Raster, ImageError> {
         let (width, height) = self.size();
         let whole = Region {

@@ -1,15 +1,23 @@
 //! Decoded pixels and what is done to them: resampling, turning, colours, padding.
 
+mod blur;
 mod compose;
 mod effects;
 mod planes;
 mod resample;
+mod saliency;
+mod segment;
+mod trim;
 mod turn;
 
+pub(crate) use blur::{blur, blur_memory};
 pub(crate) use compose::{add_border, flatten, pad};
 pub(crate) use effects::apply as apply_effects;
 pub(crate) use planes::{Model, Planes, Samples};
 pub(crate) use resample::resample;
+pub(crate) use saliency::{entropic, salient, small};
+pub(crate) use segment::remove_background;
+pub(crate) use trim::inside;
 pub(crate) use turn::turn;
 
 use crate::{ImageError, LimitKind};
@@ -63,6 +71,14 @@ pub(crate) fn zeroed_of<T: Copy + Default>(count: usize) -> Result<Vec<T>, Image
     data.try_reserve_exact(count)
         .map_err(|_| exhausted(count.saturating_mul(size_of::<T>())))?;
     data.resize(count, T::default());
+    Ok(data)
+}
+
+/// Room for so many; an error instead of an abort where there is no memory.
+pub(crate) fn reserved<T>(count: usize) -> Result<Vec<T>, ImageError> {
+    let mut data = Vec::new();
+    data.try_reserve_exact(count)
+        .map_err(|_| exhausted(count.saturating_mul(size_of::<T>())))?;
     Ok(data)
 }
 

@@ -88,16 +88,36 @@ impl Memory {
             }
             // RGBA twice (here, and in the module's heap), planes, tokens, and the answer.
             Format::WebP => 8 * pixels + 4 * pixels + pixels,
+            // Planes of floats, and the text.
+            Format::Blurhash | Format::Thumbhash => 10 * 8 * pixels,
             // Filtered rows and an answer that does not compress, growing.
             _ => 3 * output + 1024 * 1024,
         };
-        // JPEG's planes are resampled one by one, and joined at their new size.
+        // JPEG's planes are resampled one by one, and joined at their new size; where pixels decide, they are joined before.
         let resample = match info.format {
+            Format::Jpeg if plan.looks_at_pixels() => decode + 6 * width * height + intermediate + resized,
             Format::Jpeg => decode + intermediate + 2 * resized,
             _ => decoded + intermediate + resized,
         };
+        let blur = match plan.effects.blur {
+            Some(_) => crate::pixels::blur_memory(out_width.max(out_height)),
+            None => 0,
+        };
+        // The search keeps the picture, a copy to shrink with the resampler's rows, and the best answer so far.
+        let search = if plan.encoding.max_bytes.is_some() {
+            3 * output
+        } else {
+            0
+        };
+        // The picture with alpha, what is known of each pixel, its share, and the flood's front, which is growing and at
+        // worst every second pixel.
+        let segment = if plan.segment.is_some() {
+            out_width * out_height * (4 + 2 + 6)
+        } else {
+            0
+        };
         // The result is turned or padded into a second one before it is encoded.
-        let encode = output + encoder.max(output + resized);
+        let encode = search + output + encoder.max(output + resized).max(blur).max(segment);
         let source = info.bytes;
         Self {
             source,

@@ -4,6 +4,8 @@ use crate::samples::{self, JpegColor, JpegSample};
 use crate::{CodecError, NoCodecs, WebpSettings};
 use core::cell::RefCell;
 
+mod found;
+
 const FITS: [&str; 8] = [
     "scale-down",
     "contain",
@@ -213,6 +215,16 @@ fn rotate_and_flip_turn_what_the_viewer_sees() {
 }
 
 #[test]
+fn blur_is_of_the_answer_and_spares_the_padding() {
+    let png = samples::png_rgb(120, 90);
+    let mut expected = pixels(&ok(&png, "width=60"));
+    blur(&mut expected, 2.5, &|| false).unwrap();
+    assert_eq!(pixels(&ok(&png, "width=60,blur=5")), expected);
+    let padded = pixels(&ok(&png, "width=60,height=60,fit=pad,blur=40,background=red"));
+    assert_eq!(padded.data[..60 * 3 * 7], [255, 0, 0].repeat(60 * 7));
+}
+
+#[test]
 fn extreme_shapes_come_out() {
     for (width, height) in [(1u32, 1u32), (1, 999), (999, 1), (3, 2), (17, 8)] {
         let png = samples::png_rgba(width, height);
@@ -314,6 +326,29 @@ fn facts_say_what_it_is_and_not_where_it_was() {
     );
 }
 
+#[test]
+fn placeholders_are_texts_of_what_the_options_would_give() {
+    let png = samples::png_rgba(300, 200);
+    let small = pixels(&ok(&png, "width=100,format=png,background=white"));
+    let output = ok(&png, "format=blurhash,blur=200,width=299");
+    assert_eq!(
+        (output.width, output.height, output.format.media_type()),
+        (100, 66, "text/plain; charset=utf-8")
+    );
+    let direct = placeholder::blurhash(&small).unwrap();
+    assert_eq!(output.bytes.len(), direct.len());
+    assert_eq!(output.bytes[..1], direct.as_bytes()[..1]);
+    let hashed = |options: &str| String::from_utf8(ok(&png, options).bytes).unwrap();
+    assert_ne!(hashed("format=thumbhash"), hashed("format=thumbhash,flip=h"));
+    assert_ne!(hashed("format=thumbhash"), hashed("format=thumbhash,background=red"));
+    assert_eq!(
+        hashed("format=thumbhash"),
+        hashed("format=thumbhash,width=250,fit=contain")
+    );
+    let portrait = ok(&png, "format=thumbhash,width=60,height=200,fit=pad,border=5:red");
+    assert_eq!((portrait.width, portrait.height), (32, 99));
+}
+
 /// Remembers what it was asked for.
 struct Recorder(RefCell<Vec<(usize, u32, u32, WebpSettings)>>);
 
@@ -371,6 +406,37 @@ fn cancelling_is_asked_between_stages() {
     let resolved = Resolved::parse("width=10").unwrap();
     let result = process(&png, &resolved, &Limits::EDGE, &NoCodecs, &|| true);
     assert_eq!(result, Err(ImageError::Cancelled));
+}
+
+#[cfg(feature = "native-codecs")]
+#[test]
+fn no_format_passes_its_bytes() {
+    let png = samples::png_rgb(160, 120);
+    for format in ["jpeg", "webp", "png"] {
+        for most in [900u64, 1_500, 4_000, 9_000, 1_000_000] {
+            let resolved = Resolved::parse(&format!("format={format},max-bytes={most}")).unwrap();
+            let output = process(&png, &resolved, &Limits::EDGE, &crate::NativeCodecs, &|| false)
+                .unwrap_or_else(|error| panic!("{format} in {most}: {error}"));
+            assert!(output.bytes.len() as u64 <= most, "{format} in {most}");
+            pixels(&output);
+            // What quality can do, it does before the size is touched.
+            assert!(
+                output.width == 160 || format == "png" || most < 4_000,
+                "{format} in {most}: {}",
+                output.width
+            );
+        }
+    }
+    for (options, least) in [("format=png,max-bytes=40", 41), ("format=json,max-bytes=40", 100)] {
+        match run(&png, options).unwrap_err() {
+            ImageError::TooLarge {
+                what: crate::LimitKind::OutputBytes,
+                limit: 40,
+                value,
+            } => assert!(value >= least),
+            other => panic!("{options}: {other}"),
+        }
+    }
 }
 
 #[cfg(feature = "native-codecs")]
