@@ -29,6 +29,7 @@ mod probe;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 mod source;
+mod stage;
 mod transform;
 
 #[cfg(feature = "native-codecs")]
@@ -43,4 +44,5 @@ pub use orientation::{Orientation, Region};
 pub use plan::{Codec, Effects, Encoding, Memory, Placement, Plan, place, plan};
 pub use probe::{ImageInfo, Probe, probe, probe_head};
 pub use source::{Source, SourceError};
-pub use transform::{Output, process, transform};
+pub use stage::Stage;
+pub use transform::{Output, process, transform, transform_observed};

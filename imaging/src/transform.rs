@@ -3,7 +3,7 @@
 use crate::decode::{Job, decode};
 use crate::options::Color;
 use crate::pixels::{Raster, add_border, apply_effects, flatten, pad, resample, turn};
-use crate::{Codecs, Format, ImageError, Limits, Plan, Region, Resolved, Source, encode, facts, plan, probe};
+use crate::{Codecs, Format, ImageError, Limits, Plan, Region, Resolved, Source, Stage, encode, facts, plan, probe};
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,16 +35,34 @@ pub fn transform(
     codecs: &dyn Codecs,
     cancel: &dyn Fn() -> bool,
 ) -> Result<Output, ImageError> {
+    transform_observed(source, plan, limits, codecs, cancel, &|_| ())
+}
+
+/// As [`transform()`], and tells `observe` of each stage as it begins; a stage ends where the next one begins, or with
+/// the call.
+///
+/// # Errors
+/// As [`transform()`].
+pub fn transform_observed(
+    source: &dyn Source,
+    plan: &Plan,
+    limits: &Limits,
+    codecs: &dyn Codecs,
+    cancel: &dyn Fn() -> bool,
+    observe: &dyn Fn(Stage),
+) -> Result<Output, ImageError> {
     let bytes = if plan.encoding.format == Format::Json {
         facts::json(plan)?
     } else {
-        let raster = render(&Job {
+        let job = Job {
             source,
             plan,
             limits,
             cancel,
-        })?;
+        };
+        let raster = render(&job, observe)?;
         stop_if(cancel)?;
+        observe(Stage::Encode);
         encode::encode(raster, &plan.encoding, &plan.info, codecs)?
     };
     Ok(Output {
@@ -76,8 +94,9 @@ fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
 }
 
 /// The finished pixels.
-pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
+fn render(job: &Job<'_>, observe: &dyn Fn(Stage)) -> Result<Raster, ImageError> {
     let plan = job.plan;
+    observe(Stage::Decode);
     let decoded = decode(job)?;
     stop_if(job.cancel)?;
     let scale = f64::from(plan.decode_scale);
@@ -87,8 +106,10 @@ pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
         width: plan.region.width / scale,
         height: plan.region.height / scale,
     };
+    observe(Stage::Resample);
     let resized = resample(decoded, region, plan.resized)?;
     stop_if(job.cancel)?;
+    observe(Stage::Turn);
     let mut raster = turn(resized, plan.orientation)?;
     let background = plan.background.unwrap_or(Color::TRANSPARENT);
     if plan.background.is_some() {
@@ -97,8 +118,10 @@ pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
     if background.is_opaque() {
         raster = raster.opaque();
     }
+    observe(Stage::Effects);
     let raster = apply_effects(raster, &plan.effects)?;
     stop_if(job.cancel)?;
+    observe(Stage::Compose);
     let raster = pad(raster, plan.canvas, plan.at, background)?;
     let raster = match plan.border {
         Some(border) => add_border(raster, border.sides, border.color)?,
