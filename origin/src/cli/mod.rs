@@ -13,6 +13,8 @@ mod sweep;
 mod tenants;
 
 use clap::{Parser, Subcommand};
+use kado_cache::CacheError;
+use kado_edge_host::HostError;
 use std::{io::Write, process::ExitCode};
 
 use crate::{
@@ -73,6 +75,14 @@ impl CommandError {
         Self::Failed(chain(error))
     }
 
+    fn sorted(usage: bool, error: &dyn std::error::Error) -> Self {
+        if usage {
+            Self::configuration(error)
+        } else {
+            Self::failed(error)
+        }
+    }
+
     const fn exit_code(&self) -> u8 {
         match self {
             Self::Configuration(_) => 64,
@@ -96,6 +106,18 @@ impl From<DatabaseError> for CommandError {
 impl From<MigrationError> for CommandError {
     fn from(error: MigrationError) -> Self {
         Self::failed(&error)
+    }
+}
+
+impl From<CacheError> for CommandError {
+    fn from(error: CacheError) -> Self {
+        Self::sorted(error.is_usage(), &error)
+    }
+}
+
+impl From<HostError> for CommandError {
+    fn from(error: HostError) -> Self {
+        Self::sorted(error.is_usage(), &error)
     }
 }
 
@@ -131,16 +153,14 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Settings(args) => settings::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Doctor(args) => doctor::run(*args).await,
-        Command::Cache(args) => match kado_cache::run(args).await {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(error @ kado_cache::CacheError::Config { .. }) => Err(CommandError::configuration(&error)),
-            Err(error) => Err(CommandError::failed(&error)),
-        },
-        Command::Edge(args) => match kado_edge_host::run(*args).await {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(error @ kado_edge_host::HostError::Config { .. }) => Err(CommandError::configuration(&error)),
-            Err(error) => Err(CommandError::failed(&error)),
-        },
+        Command::Cache(args) => {
+            kado_cache::run(args).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Edge(args) => {
+            kado_edge_host::run(*args).await?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -158,8 +178,22 @@ fn say(line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::Cli;
+    use super::{CacheError, Cli, CommandError, HostError};
     use clap::CommandFactory;
+
+    #[test]
+    fn what_an_operator_can_put_right_is_64_and_the_rest_70() {
+        let dir = || "/var/lib/kado".into();
+        let address = || "127.0.0.1:1".to_owned();
+        let refused = || std::io::ErrorKind::PermissionDenied.into();
+        let cache = |error: CacheError| CommandError::from(error).exit_code();
+        let edge = |error: HostError| CommandError::from(error).exit_code();
+        assert_eq!(cache(CacheError::DirectoryLocked { dir: dir() }), 64);
+        assert_eq!(cache(CacheError::AddressInUse { address: address() }), 64);
+        assert_eq!(edge(HostError::StateDirLocked { dir: dir() }), 64);
+        assert_eq!(cache(CacheError::Signals(refused())), 70);
+        assert_eq!(edge(HostError::Gateway(address())), 70);
+    }
 
     #[test]
     fn the_command_line_is_consistent_and_every_argument_explained() {
