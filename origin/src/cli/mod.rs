@@ -1,4 +1,5 @@
-//! The command line. Exit codes: 0 fine, 64 bad usage or configuration, 70 anything that went wrong in between.
+//! The command line. Exit codes: 0 fine, 64 bad usage or configuration, 70 anything that went wrong in between, and 1
+//! where `kado image` could not make some of several pictures.
 
 mod configuration;
 mod connect;
@@ -15,6 +16,7 @@ mod tenants;
 use clap::{Parser, Subcommand};
 use kado_cache::CacheError;
 use kado_edge_host::HostError;
+use kado_image::ImageCommandError;
 use std::{io::Write, process::ExitCode};
 
 use crate::{
@@ -30,7 +32,8 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine, 64 bad usage or configuration, 70 anything that failed while running.\n\
+const EXIT_CODES: &str = "Exit codes: 0 fine, 64 bad usage or configuration, 70 anything that failed while running;\n\
+    1 where `kado image` could not make some of several pictures.\n\
     KADO_LOG sets what is logged (default: info,sqlx=warn,hyper=warn).";
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +56,8 @@ enum Command {
     Cache(kado_cache::Args),
     /// Run the self-hosted edge: workerd as gateway, a pool of it for transforms, dispatcher and egress.
     Edge(Box<kado_edge_host::Args>),
+    /// Transform pictures: a file, a folder or a pattern, by the options of an image's address.
+    Image(kado_image::Args),
 }
 
 /// Why a command failed, sorted by whose turn it is.
@@ -121,6 +126,12 @@ impl From<HostError> for CommandError {
     }
 }
 
+impl From<ImageCommandError> for CommandError {
+    fn from(error: ImageCommandError) -> Self {
+        Self::sorted(error.is_usage(), &error)
+    }
+}
+
 /// Parses the command line and does what it says.
 pub(crate) fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -161,6 +172,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
             kado_edge_host::run(*args).await?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Image(args) => Ok(tokio::task::block_in_place(|| kado_image::run(&args))?),
     }
 }
 
