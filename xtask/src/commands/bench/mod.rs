@@ -1,8 +1,9 @@
 //! `cargo xtask bench`: one file per measurement.
 
 mod numbers;
+mod partner;
+mod photos;
 mod request;
-mod sharp;
 
 use std::process::ExitCode;
 
