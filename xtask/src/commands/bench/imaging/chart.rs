@@ -25,8 +25,8 @@ pub(super) fn svg(measured: &[Measured]) -> String {
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n\
          <text x=\"12\" y=\"20\" font-size=\"14\">Time in parts of sharp's; shorter is faster</text>\n"
     );
-    legend(&mut text, LEFT, "#2563a8", "Worker, in workerd");
-    legend(&mut text, LEFT + 160.0, "#7db1dd", "native, one thread");
+    legend(&mut text, 12.0, "#2563a8", "Worker, in workerd");
+    legend(&mut text, 160.0, "#7db1dd", "native, one thread");
     for (index, case) in measured.iter().enumerate() {
         let y = TOP + index * ROW;
         let _infallible = writeln!(

@@ -60,18 +60,15 @@ pub(super) fn measure(case: &Case, file: &Path, worker: &Worker, sides: &mut Sid
     let mut rounds = Rounds::default();
     let mut memory_mib = None;
     for round in 0..case.size.runs + WARM_UP {
-        let done = worker.transform(&picture, &options)?;
-        let drained = worker.drain(&picture)?;
+        let ours = worker_round(worker, &picture, &options)?;
         let native = milliseconds(&sides.native.ask(&json!({ "file": file, "options": options }))?)?;
         let sharp = milliseconds(&sides.sharp.ask(&question(case, file))?)?;
         if round >= WARM_UP {
-            rounds
-                .worker
-                .extend(done.as_ref().map(|done| done.milliseconds - drained));
+            rounds.worker.extend(ours.map(|ours| ours.milliseconds));
             rounds.native.push(native);
             rounds.sharp.push(sharp);
         }
-        memory_mib = done.map(|done| done.memory_mib);
+        memory_mib = ours.map(|ours| ours.memory_mib);
     }
     Ok(Measured {
         name: case.name(),
@@ -87,6 +84,17 @@ pub(super) fn measure(case: &Case, file: &Path, worker: &Worker, sides: &mut Sid
         our_bytes,
         their_bytes,
     })
+}
+
+/// `None` where the picture is too large for an isolate.
+fn worker_round(worker: &Worker, picture: &[u8], options: &str) -> Result<Option<OfWorker>> {
+    let Some(done) = worker.transform(picture, options)? else {
+        return Ok(None);
+    };
+    Ok(Some(OfWorker {
+        milliseconds: done.milliseconds - worker.drain(picture)?,
+        memory_mib: done.memory_mib,
+    }))
 }
 
 fn question(case: &Case, file: &Path) -> Value {

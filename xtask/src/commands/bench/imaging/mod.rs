@@ -38,7 +38,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     photos: PathBuf,
     /// Only cases whose name contains this, as in `12 MP jpeg -> 400 webp`; writes no documents
-    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
     cases: String,
     /// Only the smallest size, three times; writes no documents
     #[arg(long)]
