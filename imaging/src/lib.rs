@@ -32,6 +32,7 @@ mod probe;
 pub mod samples;
 mod settle;
 mod source;
+mod stage;
 mod transform;
 
 #[cfg(feature = "native-codecs")]
@@ -46,4 +47,5 @@ pub use orientation::{Orientation, Region};
 pub use plan::{Codec, Effects, Encoding, Memory, Placement, Plan, place, plan};
 pub use probe::{ImageInfo, Probe, probe, probe_head};
 pub use source::{Source, SourceError};
-pub use transform::{Output, process, transform};
+pub use stage::Stage;
+pub use transform::{Output, process, transform, transform_observed};

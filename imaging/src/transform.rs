@@ -6,7 +6,7 @@ use crate::options::Color;
 use crate::pixels::{Raster, add_border, apply_effects, blur, flatten, pad, remove_background, turn};
 use crate::settle::settle;
 use crate::{
-    Codecs, Encoding, Format, ImageError, Limits, Plan, Region, Resolved, Source, budget, encode, facts, placeholder,
+    Codecs, Encoding, Format, ImageError, Limits, Plan, Region, Resolved, Source, Stage, budget, encode, facts, placeholder,
     plan, probe,
 };
 
@@ -41,6 +41,22 @@ pub fn transform(
     codecs: &dyn Codecs,
     cancel: &dyn Fn() -> bool,
 ) -> Result<Output, ImageError> {
+    transform_observed(source, plan, limits, codecs, cancel, &|_| ())
+}
+
+/// As [`transform()`], and tells `observe` of each stage as it begins; a stage ends where the next one begins, or with
+/// the call.
+///
+/// # Errors
+/// As [`transform()`].
+pub fn transform_observed(
+    source: &dyn Source,
+    plan: &Plan,
+    limits: &Limits,
+    codecs: &dyn Codecs,
+    cancel: &dyn Fn() -> bool,
+    observe: &dyn Fn(Stage),
+) -> Result<Output, ImageError> {
     if plan.encoding.format == Format::Json {
         return Ok(Output {
             bytes: budget::within(facts::json(plan)?, plan.encoding.max_bytes)?,
@@ -50,6 +66,7 @@ pub fn transform(
             peak_estimate: plan.memory.peak,
         });
     }
+    observe(Stage::Decode);
     let decoded = decode(&Job {
         source,
         plan,
@@ -60,8 +77,9 @@ pub fn transform(
     let (decoded, settled) = settle(decoded, plan, limits)?;
     let plan = settled.as_ref().unwrap_or(plan);
     stop_if(cancel)?;
-    let raster = render(decoded, plan, cancel)?;
+    let raster = render(decoded, plan, cancel, observe)?;
     stop_if(cancel)?;
+    observe(Stage::Encode);
     let Fitted { bytes, width, height } = write(raster, plan, codecs, cancel)?;
     Ok(Output {
         bytes,
@@ -119,7 +137,12 @@ fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
 }
 
 /// The finished pixels.
-fn render(decoded: Decoded, plan: &Plan, cancel: &dyn Fn() -> bool) -> Result<Raster, ImageError> {
+fn render(
+    decoded: Decoded,
+    plan: &Plan,
+    cancel: &dyn Fn() -> bool,
+    observe: &dyn Fn(Stage),
+) -> Result<Raster, ImageError> {
     let scale = f64::from(plan.decode_scale);
     let region = Region {
         left: plan.region.left / scale,
@@ -127,8 +150,10 @@ fn render(decoded: Decoded, plan: &Plan, cancel: &dyn Fn() -> bool) -> Result<Ra
         width: plan.region.width / scale,
         height: plan.region.height / scale,
     };
+    observe(Stage::Resample);
     let resized = decoded.resample(region, plan.resized)?;
     stop_if(cancel)?;
+    observe(Stage::Turn);
     let mut raster = turn(resized, plan.orientation)?;
     if let Some(tolerance) = plan.segment {
         raster = remove_background(raster, tolerance, cancel)?;
@@ -140,11 +165,13 @@ fn render(decoded: Decoded, plan: &Plan, cancel: &dyn Fn() -> bool) -> Result<Ra
     if background.is_opaque() {
         raster = raster.opaque();
     }
+    observe(Stage::Effects);
     if let Some(sigma) = plan.effects.blur {
         blur(&mut raster, sigma.to_f64(), cancel)?;
     }
     let raster = apply_effects(raster, &plan.effects)?;
     stop_if(cancel)?;
+    observe(Stage::Compose);
     let raster = pad(raster, plan.canvas, plan.at, background)?;
     let raster = match plan.border {
         Some(border) => add_border(raster, border.sides, border.color)?,

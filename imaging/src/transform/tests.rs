@@ -460,3 +460,20 @@ fn webp_keeps_picture_and_alpha() {
     let score = psnr(&visible(&result), &visible(&expected));
     assert!(score > 28.0, "{score:.1} dB");
 }
+
+#[test]
+fn an_observer_hears_of_each_stage_once_and_in_order() {
+    let png = samples::png_rgb(20, 20);
+    let resolved = Resolved::parse("width=10").unwrap();
+    let plan = plan(&probe(&png, &Limits::EDGE).unwrap(), &resolved, &Limits::EDGE).unwrap();
+    let heard = RefCell::new(Vec::new());
+    let observe = |stage| heard.borrow_mut().push(stage);
+    let observed = transform_observed(&png, &plan, &Limits::EDGE, &NoCodecs, &|| false, &observe).unwrap();
+    let heard = heard.into_inner();
+    assert_eq!(
+        (heard.first(), heard.last()),
+        (Some(&Stage::Decode), Some(&Stage::Encode))
+    );
+    assert!(heard.is_sorted_by(|earlier, later| earlier < later), "{heard:?}");
+    assert_eq!(observed, ok(&png, "width=10"));
+}
