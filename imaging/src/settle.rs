@@ -11,11 +11,7 @@ use crate::{ImageError, Limits, Plan, Region};
 const TOLERANCE: u8 = 10;
 
 /// The plan as it is once the pixels are known; `None` where it stays as it was.
-pub(crate) fn settle(
-    decoded: Decoded,
-    plan: &Plan,
-    limits: &Limits,
-) -> Result<(Decoded, Option<Plan>), ImageError> {
+pub(crate) fn settle(decoded: Decoded, plan: &Plan, limits: &Limits) -> Result<(Decoded, Option<Plan>), ImageError> {
     if !plan.looks_at_pixels() {
         return Ok((decoded, None));
     }

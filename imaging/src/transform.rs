@@ -6,8 +6,8 @@ use crate::options::Color;
 use crate::pixels::{Raster, add_border, apply_effects, blur, flatten, pad, remove_background, turn};
 use crate::settle::settle;
 use crate::{
-    Codecs, Encoding, Format, ImageError, Limits, Plan, Region, Resolved, Source, Stage, budget, encode, facts, placeholder,
-    plan, probe,
+    Codecs, Encoding, Format, ImageError, Limits, Plan, Region, Resolved, Source, Stage, budget, encode, facts,
+    placeholder, plan, probe,
 };
 
 /// An answer.

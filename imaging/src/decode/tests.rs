@@ -244,6 +244,7 @@ fn truncated_files_are_corrupt_wherever_they_end() {
             // The end marks alone carry no pixels.
             let trailer = match name.split(' ').next().unwrap() {
                 "png" => 8,
+                "jpeg" => 2,
                 "gif" => bytes.len() / 2,
                 _ => 0,
             };

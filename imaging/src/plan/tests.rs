@@ -220,10 +220,11 @@ fn a_hundred_megapixels_fit_an_isolate_as_a_thumbnail() {
         progressive: true,
         ..info
     };
-    let error = refused(&progressive, "w=400", &Limits::EDGE);
+    assert!(planned(&progressive, "w=400").memory.peak < 64 << 20);
+    let error = refused(&progressive, "w=4000", &Limits::EDGE);
     assert!(error.is_heavy(), "{error}");
     assert_eq!((error.code(), error.status()), ("too-large", 413));
-    assert!(crate::plan(&progressive, &resolved("w=400"), &Limits::HEAVY).is_ok());
+    assert!(crate::plan(&progressive, &resolved("w=4000"), &Limits::HEAVY).is_ok());
 }
 
 proptest::proptest! {

@@ -107,7 +107,7 @@ impl Window {
         self.bytes.copy_within(self.low..bits.position, SIZE - kept);
         bits.position = SIZE;
         self.low = SIZE - kept;
-        while self.low >= PIECE + SLACK && self.end.is_none() {
+        while self.has_room() {
             let input = reader.fill_buf()?;
             if input.is_empty() {
                 self.end = Some(End::File);
@@ -117,8 +117,8 @@ impl Window {
             reader.consume(used);
         }
         if self.end.is_some() {
-            self.padding = self.low.min(SLACK);
-            let from = self.low - self.padding;
+            self.padding = SLACK;
+            let from = self.low - SLACK;
             if let Some(padding) = self.bytes.get_mut(from..self.low) {
                 padding.fill(0);
             }
@@ -130,10 +130,15 @@ impl Window {
         Ok(())
     }
 
+    /// Whether another piece fits above the room for the padding.
+    const fn has_room(&self) -> bool {
+        self.low >= PIECE + SLACK && self.end.is_none()
+    }
+
     /// Takes what fits of `input`; says how many bytes that were.
     fn take(&mut self, input: &[u8]) -> usize {
         let mut rest = input;
-        while self.low >= PIECE && self.end.is_none() {
+        while self.has_room() {
             if !self.after_ff
                 && let Some((piece, _)) = rest.split_first_chunk::<PIECE>()
             {

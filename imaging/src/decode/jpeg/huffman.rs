@@ -144,28 +144,10 @@ impl DcTable {
 const END_OF_BLOCK: u32 = 128;
 const LONG: u32 = 192;
 
-/// How far reading a block's coefficients has come: the index of the next one in the upper byte, and the bits taken
-/// since the last refill in the lower. Entries of the tables are added to it.
-#[derive(Clone, Copy)]
-struct Progress(u32);
-
-impl Progress {
-    #[inline(always)]
-    const fn at(index: u32) -> Self {
-        Self(index << 8)
-    }
-
-    #[inline(always)]
-    const fn index(self) -> u32 {
-        self.0 >> 8
-    }
-
-    /// Whether the block has ended: all 64 passed, or its end marked before that.
-    #[inline(always)]
-    const fn is_done(self) -> bool {
-        let index = self.index();
-        index == 64 || (index > END_OF_BLOCK && index < LONG)
-    }
+/// Whether a block has ended at an index that entries were added to: all 64 passed, or its end marked before that.
+#[inline(always)]
+const fn is_done(index: u32) -> bool {
+    index == 64 || (index > END_OF_BLOCK && index < LONG)
 }
 
 /// Passes AC coefficients without reading them, up to three symbols with their values at once.
@@ -185,27 +167,27 @@ impl SkipTable {
     /// Passes the rest of a block from a coefficient on. `None` for damage. Needs 56 bits at hand, and leaves 38 less.
     #[inline(always)]
     pub(super) fn skip(&self, bits: &mut Bits, bytes: &[u8], from: u32) -> Option<()> {
-        let mut progress = Progress::at(from);
+        let mut at = from;
         loop {
             for _ in 0..3 {
                 let index = (bits.buffer() >> (64 - WIDTH)) as usize;
                 let entry = u32::from(self.entries.get(index).copied().unwrap_or(0));
-                let next = Progress(progress.0 + entry);
-                if next.0 >= Progress::at(64).0 {
-                    if next.is_done() {
+                let next = at + (entry >> 8);
+                if next >= 64 {
+                    if is_done(next) {
                         bits.drop_bits(entry & 0xff);
                         return Some(());
                     }
                     // Either no entry, or one whose symbols reach into the next block: one symbol at a time.
                     bits.refill(bytes);
-                    match self.pass_symbol(bits, progress.index())? {
-                        64 => return Some(()),
-                        index => progress = Progress::at(index),
+                    at = self.pass_symbol(bits, at)?;
+                    if at == 64 {
+                        return Some(());
                     }
                     break;
                 }
                 bits.drop_bits(entry & 0xff);
-                progress = next;
+                at = next;
             }
             bits.refill(bytes);
         }

@@ -1,7 +1,7 @@
 //! How the components of a frame become planes at a scale.
 
 use super::header::{Frame, Quantisation, ZIGZAG};
-use super::idct::{Block, Transform, flat, transform};
+use super::idct::{Block, flat, transform};
 use crate::ImageError;
 use crate::pixels::zeroed;
 
@@ -14,7 +14,6 @@ pub(super) struct Plane {
     /// Bytes of a row.
     pub(super) stride: usize,
     pub(super) samples: Vec<u8>,
-    transform: Transform,
     /// The last coefficient, in zigzag order, that a block of this size needs.
     pub(super) last: u32,
     /// Where a coefficient goes, and what it is multiplied with; those that are not needed go beyond the block.
@@ -71,7 +70,6 @@ impl Plane {
                 blocks,
                 stride,
                 samples: zeroed(stride * blocks.1 * height as usize)?,
-                transform: transform(width, height),
                 last: last as u32,
                 targets: ZIGZAG.map(|at| (if needed(at) { at } else { 64 }, 1)),
                 dc_divisor: 1,
@@ -134,7 +132,7 @@ impl Plane {
         }
         if let Some(values) = block.values.first_chunk::<64>() {
             let values: &Block = values;
-            (self.transform)(values, out, self.stride);
+            transform(values, self.block, out, self.stride);
         }
         block.values = [0; 65];
         block.dirty = false;

@@ -189,7 +189,7 @@ fn a_flat_picture_is_centred() {
             cancel: &|| false,
         })
         .unwrap();
-        let settled = settle(&raster, &plan, &Limits::EDGE).unwrap().unwrap();
+        let settled = settle(raster, &plan, &Limits::EDGE).unwrap().1.unwrap();
         assert_eq!(settled.kept, (100, 0, 100, 100), "{gravity}");
     }
 }
