@@ -23,6 +23,8 @@ pub enum LimitKind {
     OutputPixels,
     /// Longer side of the answer, in pixels.
     OutputSide,
+    /// Bytes of the answer.
+    OutputBytes,
     /// Bytes of memory that the work would take.
     Memory,
 }
@@ -41,6 +43,7 @@ impl LimitKind {
             Self::ProfileBytes => "color profile bytes",
             Self::OutputPixels => "output pixels",
             Self::OutputSide => "output side",
+            Self::OutputBytes => "output bytes",
             Self::Memory => "memory",
         }
     }

@@ -25,6 +25,10 @@ pub enum Format {
     Svg,
     /// Not a picture but its facts as JSON: an answer only.
     Json,
+    /// A BlurHash: text, an answer only.
+    Blurhash,
+    /// A ThumbHash in base64: text, an answer only.
+    Thumbhash,
 }
 
 impl Format {
@@ -42,6 +46,7 @@ impl Format {
             Self::Tiff => "image/tiff",
             Self::Svg => "image/svg+xml",
             Self::Json => "application/json",
+            Self::Blurhash | Self::Thumbhash => "text/plain; charset=utf-8",
         }
     }
 
@@ -59,6 +64,8 @@ impl Format {
             Self::Tiff => "tiff",
             Self::Svg => "svg",
             Self::Json => "json",
+            Self::Blurhash => "blurhash",
+            Self::Thumbhash => "thumbhash",
         }
     }
 
@@ -67,6 +74,7 @@ impl Format {
     pub const fn extension(self) -> &'static str {
         match self {
             Self::Jpeg => "jpg",
+            Self::Blurhash | Self::Thumbhash => "txt",
             other => other.as_str(),
         }
     }

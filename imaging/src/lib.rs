@@ -14,6 +14,7 @@
 )]
 
 mod animation;
+mod budget;
 mod codecs;
 mod color;
 mod decode;
@@ -26,11 +27,14 @@ mod negotiate;
 pub mod options;
 mod orientation;
 mod pixels;
+mod placeholder;
 mod plan;
 mod probe;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+mod settle;
 mod source;
+mod stage;
 mod transform;
 
 #[cfg(feature = "native-codecs")]
@@ -45,4 +49,5 @@ pub use orientation::{Orientation, Region};
 pub use plan::{Codec, Effects, Encoding, Memory, Placement, Plan, place, plan};
 pub use probe::{ImageInfo, Probe, probe, probe_head};
 pub use source::{Source, SourceError};
-pub use transform::{Output, process, transform};
+pub use stage::Stage;
+pub use transform::{Output, process, transform, transform_observed};

@@ -83,6 +83,16 @@ impl Orientation {
         }
     }
 
+    /// What undoes this one.
+    #[must_use]
+    pub const fn inverse(self) -> Self {
+        match self.exif() {
+            6 => Self::from_exif(8),
+            8 => Self::from_exif(6),
+            _ => self,
+        }
+    }
+
     /// Whether width and height change places.
     #[must_use]
     pub const fn swaps_axes(self) -> bool {

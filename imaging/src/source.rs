@@ -83,21 +83,6 @@ impl<S: Source + ?Sized> Source for &S {
 /// Bytes fetched from a [`Source`] at once. Large enough that a call into JavaScript costs nothing beside its copy.
 const WINDOW: usize = 64 * 1024;
 
-/// What a [`SourceReader`] tells about bytes passing by; refusing stops the decoder.
-pub(crate) trait Inspect {
-    /// Sees each byte of the source once, in order.
-    fn inspect(&mut self, bytes: &[u8]) -> Result<(), Stop>;
-}
-
-/// Nothing to look for.
-pub(crate) struct NoInspection;
-
-impl Inspect for NoInspection {
-    fn inspect(&mut self, _: &[u8]) -> Result<(), Stop> {
-        Ok(())
-    }
-}
-
 /// Why a reader stopped a decoder that knows only `io::Error`.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Stop {
@@ -105,8 +90,6 @@ pub(crate) enum Stop {
     Source(SourceError),
     #[error("cancelled")]
     Cancelled,
-    #[error("too many scans")]
-    TooManyScans { limit: u64 },
 }
 
 impl From<Stop> for io::Error {
@@ -126,11 +109,9 @@ impl Stop {
 ///
 /// Bytes behind the window are released as reading goes on when `release` is set; a decoder that seeks back must not ask
 /// for that. Every refill asks the cancellation hook.
-pub(crate) struct SourceReader<'a, I = NoInspection> {
+pub(crate) struct SourceReader<'a> {
     source: &'a dyn Source,
     cancel: &'a dyn Fn() -> bool,
-    inspection: I,
-    inspected: u64,
     window: Vec<u8>,
     /// Offset of `window[0]` in the source.
     start: u64,
@@ -142,17 +123,9 @@ pub(crate) struct SourceReader<'a, I = NoInspection> {
 impl<'a> SourceReader<'a> {
     /// A reader from the first byte on.
     pub(crate) fn new(source: &'a dyn Source, cancel: &'a dyn Fn() -> bool) -> Self {
-        Self::inspecting(source, cancel, NoInspection)
-    }
-}
-
-impl<'a, I: Inspect> SourceReader<'a, I> {
-    pub(crate) fn inspecting(source: &'a dyn Source, cancel: &'a dyn Fn() -> bool, inspection: I) -> Self {
         Self {
             source,
             cancel,
-            inspection,
-            inspected: 0,
             window: Vec::new(),
             start: 0,
             next: 0,
@@ -190,15 +163,11 @@ impl<'a, I: Inspect> SourceReader<'a, I> {
         if self.release {
             self.source.release_before(self.start + count as u64);
         }
-        if self.start == self.inspected {
-            self.inspected += count as u64;
-            self.inspection.inspect(&self.window)?;
-        }
         Ok(())
     }
 }
 
-impl<I: Inspect> Read for SourceReader<'_, I> {
+impl Read for SourceReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;
         let count = available.len().min(buffer.len());
@@ -229,7 +198,7 @@ impl<I: Inspect> Read for SourceReader<'_, I> {
     }
 }
 
-impl<I: Inspect> BufRead for SourceReader<'_, I> {
+impl BufRead for SourceReader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.next >= self.window.len() {
             self.refill()?;
@@ -242,7 +211,7 @@ impl<I: Inspect> BufRead for SourceReader<'_, I> {
     }
 }
 
-impl<I: Inspect> Seek for SourceReader<'_, I> {
+impl Seek for SourceReader<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let target = match to {
             SeekFrom::Start(offset) => Some(offset),

@@ -1,11 +1,14 @@
 //! From bytes to bytes: decode, resample, turn, effects, pad, border, encode.
 
+use crate::budget::{self, Fitted};
 use crate::color::Conversion;
-use crate::decode::{Job, decode};
+use crate::decode::{Decoded, Job, decode};
 use crate::options::Color;
-use crate::pixels::{Raster, add_border, apply_effects, flatten, pad, resample, turn};
+use crate::pixels::{Raster, add_border, apply_effects, blur, filter, flatten, pad, remove_background, resample, turn};
+use crate::settle::settle;
 use crate::{
-    Codecs, Format, ImageError, Limits, Plan, Region, Resolved, Source, animation, encode, facts, plan, probe,
+    Codecs, Encoding, Format, ImageError, Limits, Plan, Region, Resolved, Source, Stage, animation, encode, facts,
+    placeholder, plan, probe,
 };
 
 /// An answer.
@@ -15,9 +18,10 @@ pub struct Output {
     pub bytes: Vec<u8>,
     /// Its format; [`Format::Json`] for facts.
     pub format: Format,
-    /// Its width, in pixels; for facts the width that the picture would have.
+    /// Its width, in pixels; for facts the width that the picture would have, for placeholders the one that they were
+    /// made at.
     pub width: u32,
-    /// Its height, in pixels; for facts the height that the picture would have.
+    /// Its height, in pixels; likewise.
     pub height: u32,
     /// Bytes of memory that the plan foresaw at most, the source included.
     pub peak_estimate: u64,
@@ -29,8 +33,8 @@ pub struct Output {
 /// transform ends with [`ImageError::Cancelled`]. The bytes behind the decoder are released as it goes on.
 ///
 /// # Errors
-/// [`ImageError::Corrupt`] for what the header did not show, [`ImageError::TooLarge`] for JPEGs of too many scans,
-/// [`ImageError::Codec`] where an injected encoder fails.
+/// [`ImageError::Corrupt`] for what the header did not show, [`ImageError::TooLarge`] for JPEGs of too many scans and for
+/// answers that cannot be made as small as they have to be, [`ImageError::Codec`] where an injected encoder fails.
 pub fn transform(
     source: &dyn Source,
     plan: &Plan,
@@ -38,28 +42,95 @@ pub fn transform(
     codecs: &dyn Codecs,
     cancel: &dyn Fn() -> bool,
 ) -> Result<Output, ImageError> {
+    transform_observed(source, plan, limits, codecs, cancel, &|_| ())
+}
+
+/// As [`transform()`], and tells `observe` of each stage as it begins; a stage ends where the next one begins, or with
+/// the call. Those of an animation come again for every frame.
+///
+/// # Errors
+/// As [`transform()`].
+pub fn transform_observed(
+    source: &dyn Source,
+    plan: &Plan,
+    limits: &Limits,
+    codecs: &dyn Codecs,
+    cancel: &dyn Fn() -> bool,
+    observe: &dyn Fn(Stage),
+) -> Result<Output, ImageError> {
+    if plan.encoding.format == Format::Json {
+        return Ok(Output {
+            bytes: budget::within(facts::json(plan)?, plan.encoding.max_bytes)?,
+            format: Format::Json,
+            width: plan.width,
+            height: plan.height,
+            peak_estimate: plan.memory.peak,
+        });
+    }
+    observe(Stage::Decode);
     let job = Job {
         source,
         plan,
         limits,
         cancel,
+        observe,
     };
-    let bytes = if plan.encoding.format == Format::Json {
-        facts::json(plan)?
-    } else if plan.animated {
+    let Fitted { bytes, width, height } = if plan.animated {
         animation::transform(&job, codecs)?
     } else {
-        let raster = render(&job)?;
-        stop_if(cancel)?;
-        encode::encode(raster, &plan.encoding, &plan.info, codecs)?
+        still(&job, codecs)?
     };
     Ok(Output {
         bytes,
         format: plan.encoding.format,
-        width: plan.width,
-        height: plan.height,
+        width,
+        height,
         peak_estimate: plan.memory.peak,
     })
+}
+
+fn still(job: &Job<'_>, codecs: &dyn Codecs) -> Result<Fitted, ImageError> {
+    // Read first: the decoder releases the bytes behind it.
+    let conversion = Conversion::of(job.source, &job.plan.info, job.limits)?;
+    let decoded = decode(job)?;
+    stop_if(job.cancel)?;
+    let (decoded, settled) = settle(decoded, job.plan, job.limits)?;
+    let job = &Job {
+        plan: settled.as_ref().unwrap_or(job.plan),
+        ..*job
+    };
+    stop_if(job.cancel)?;
+    let raster = render(job, decoded, conversion.as_ref())?;
+    stop_if(job.cancel)?;
+    (job.observe)(Stage::Encode);
+    write(raster, job.plan, codecs, job.cancel)
+}
+
+/// The file, or the text, of finished pixels.
+fn write(raster: Raster, plan: &Plan, codecs: &dyn Codecs, cancel: &dyn Fn() -> bool) -> Result<Fitted, ImageError> {
+    let (width, height) = (raster.width, raster.height);
+    let max_bytes = plan.encoding.max_bytes;
+    let text = match plan.encoding.format {
+        Format::Blurhash => Some(placeholder::blurhash(&raster)?),
+        Format::Thumbhash => Some(placeholder::thumbhash(&raster)?),
+        _ => None,
+    };
+    let bytes = match (text, max_bytes) {
+        (Some(text), _) => budget::within(text.into_bytes(), max_bytes)?,
+        (None, None) => encode::encode(raster, &plan.encoding, &plan.info, codecs)?,
+        (None, Some(most)) => {
+            let quality = plan.encoding.quality;
+            let mut encode = |size: (u32, u32), quality: u8| {
+                let encoding = Encoding {
+                    quality,
+                    ..plan.encoding
+                };
+                encode::encode(scaled(&raster, size)?, &encoding, &plan.info, codecs)
+            };
+            return budget::fit((width, height), most, quality, plan.has_quality(), &mut encode, cancel);
+        }
+    };
+    Ok(Fitted { bytes, width, height })
 }
 
 /// Probes, plans and transforms in one go, for callers that have nothing to load in between.
@@ -81,17 +152,26 @@ pub(crate) fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
     if cancel() { Err(ImageError::Cancelled) } else { Ok(()) }
 }
 
-/// The finished pixels.
-pub(crate) fn render(job: &Job<'_>) -> Result<Raster, ImageError> {
-    // Read first: the decoder releases the bytes behind it.
-    let conversion = Conversion::of(job.source, &job.plan.info, job.limits)?;
-    finish(job, conversion.as_ref(), decode(job)?)
+/// A copy, of another size where one is asked for.
+pub(crate) fn scaled(raster: &Raster, size: (u32, u32)) -> Result<Raster, ImageError> {
+    let copy = raster.copy()?;
+    if size == (raster.width, raster.height) {
+        return Ok(copy);
+    }
+    let whole = Region {
+        left: 0.0,
+        top: 0.0,
+        width: f64::from(raster.width),
+        height: f64::from(raster.height),
+    };
+    resample(copy, whole, size)
 }
 
-/// Everything between the decoder and the encoder.
-pub(crate) fn finish(job: &Job<'_>, conversion: Option<&Conversion>, decoded: Raster) -> Result<Raster, ImageError> {
-    let plan = job.plan;
-    stop_if(job.cancel)?;
+/// The finished pixels: everything between the decoder and the encoder.
+pub(crate) fn render(job: &Job<'_>, decoded: Decoded, conversion: Option<&Conversion>) -> Result<Raster, ImageError> {
+    let &Job {
+        plan, cancel, observe, ..
+    } = job;
     let scale = f64::from(plan.decode_scale);
     let region = Region {
         left: plan.region.left / scale,
@@ -99,12 +179,17 @@ pub(crate) fn finish(job: &Job<'_>, conversion: Option<&Conversion>, decoded: Ra
         width: plan.region.width / scale,
         height: plan.region.height / scale,
     };
-    let mut resized = resample(decoded, region, plan.resized)?;
+    observe(Stage::Resample);
+    let mut resized = decoded.resample(region, plan.resized)?;
     if let Some(conversion) = conversion {
         conversion.apply(&mut resized)?;
     }
-    stop_if(job.cancel)?;
+    stop_if(cancel)?;
+    observe(Stage::Turn);
     let mut raster = turn(resized, plan.orientation)?;
+    if let Some(tolerance) = plan.segment {
+        raster = remove_background(raster, tolerance, cancel)?;
+    }
     let background = plan.background.unwrap_or(Color::TRANSPARENT);
     if plan.background.is_some() {
         flatten(&mut raster, background);
@@ -112,8 +197,16 @@ pub(crate) fn finish(job: &Job<'_>, conversion: Option<&Conversion>, decoded: Ra
     if background.is_opaque() {
         raster = raster.opaque();
     }
-    let raster = apply_effects(raster, &plan.effects)?;
-    stop_if(job.cancel)?;
+    observe(Stage::Effects);
+    if let Some(sigma) = plan.effects.blur {
+        blur(&mut raster, sigma.to_f64(), cancel)?;
+    }
+    let mut raster = apply_effects(raster, &plan.effects)?;
+    if let Some(name) = plan.effects.filter {
+        raster = filter(raster, name, cancel)?;
+    }
+    stop_if(cancel)?;
+    observe(Stage::Compose);
     let raster = pad(raster, plan.canvas, plan.at, background)?;
     let raster = match plan.border {
         Some(border) => add_border(raster, border.sides, border.color)?,

@@ -145,8 +145,8 @@ fn an_option_that_is_not_done_is_refused_and_never_ignored() -> Result<()> {
     for options in [
         "f=avif,w=20",
         "draw=t:aGk,w=20",
-        "segment=foreground",
-        "f=blurhash",
+        "filter=sepia",
+        "f=svg,w=20",
         "w=20,exp=9999999999,sig=00",
     ] {
         let answer = site.image(options, &format!("u/{id}"))?;

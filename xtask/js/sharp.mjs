@@ -1,6 +1,6 @@
 // The yardstick: sharp, asked line by line over standard input, so that its times and ours can be taken in turns.
 import { createInterface } from "node:readline";
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import sharp from "sharp";
 
 // One thread and no memory of former results: what is measured is the work.
@@ -9,7 +9,7 @@ sharp.cache(false);
 
 const actions = {
   // A large picture of many small ones: the entropy of real photographs at any size.
-  async mosaic({ files, width, height, output }) {
+  async mosaic({ files, width, height, output, format = "jpeg", settings = { quality: 88, chromaSubsampling: "4:2:0" } }) {
     const columns = Math.ceil(width / 600);
     const rows = Math.ceil(height / 600);
     const [tileWidth, tileHeight] = [Math.ceil(width / columns), Math.ceil(height / rows)];
@@ -27,7 +27,7 @@ const actions = {
     const raw = { width: canvas.width, height: canvas.height, channels: 3 };
     await sharp(whole, { raw, limitInputPixels: false })
       .extract({ left: 0, top: 0, width, height })
-      .jpeg({ quality: 88, chromaSubsampling: "4:2:0" })
+      .toFormat(format, settings)
       .toFile(output);
     return {};
   },
@@ -41,6 +41,26 @@ const actions = {
       .jpeg({ quality })
       .toBuffer();
     return { milliseconds: Number(process.hrtime.bigint() - started) / 1e6, bytes: output.length };
+  },
+
+  // The same with any output; `output` is a file to look at, written outside the measured time.
+  async transform({ file, width, format, settings, output }) {
+    const input = await readFile(file);
+    const started = process.hrtime.bigint();
+    const bytes = await sharp(input, { limitInputPixels: false })
+      .rotate()
+      .resize({ width, withoutEnlargement: true })
+      .toFormat(format, settings)
+      .toBuffer();
+    const milliseconds = Number(process.hrtime.bigint() - started) / 1e6;
+    if (output) await writeFile(output, bytes);
+    return { milliseconds, bytes: bytes.length };
+  },
+
+  // How a file is coded, as far as two answers have to agree in it.
+  async coding({ file }) {
+    const { format, width, height, chromaSubsampling, isProgressive, hasAlpha } = await sharp(file).metadata();
+    return { format, width, height, chromaSubsampling, isProgressive, hasAlpha };
   },
 
   async version() {

@@ -26,10 +26,22 @@ struct Target {
 /// # Errors
 /// When it does not compile, or cargo names no such program.
 pub fn build_program(workspace: &Workspace, package: &str, program: &str, profile: &str) -> Result<PathBuf> {
+    build(workspace, package, "--bin", program, profile)
+}
+
+/// The same for an example of a package.
+///
+/// # Errors
+/// When it does not compile, or cargo names no such program.
+pub fn build_example(workspace: &Workspace, package: &str, program: &str, profile: &str) -> Result<PathBuf> {
+    build(workspace, package, "--example", program, profile)
+}
+
+fn build(workspace: &Workspace, package: &str, kind: &str, program: &str, profile: &str) -> Result<PathBuf> {
     let mut build = invoke::command(cargo());
     build
         .current_dir(&workspace.root)
-        .args(["build", "--package", package, "--bin", program, "--profile", profile])
+        .args(["build", "--package", package, kind, program, "--profile", profile])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit());
     let output = invoke::collect(&mut build)?;

@@ -2,12 +2,14 @@
 //!
 //! At any time there are one canvas, its copy under the resampler, the last two finished pictures, and the answer so far.
 
+use crate::budget::{self, Fitted};
 use crate::color::Conversion;
-use crate::decode::{Job, Moment, each_moment};
+use crate::decode::{Decoded, Job, Moment, decode, each_moment};
 use crate::encode::{GifAnimation, WebpAnimation};
 use crate::pixels::{Channels, Raster};
-use crate::transform::{finish, stop_if};
-use crate::{Codecs, Format, ImageError, LimitKind};
+use crate::settle::settle;
+use crate::transform::{render, scaled, stop_if};
+use crate::{Codecs, Encoding, Format, ImageError, LimitKind, Plan, Stage};
 
 /// A rectangle of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +49,59 @@ impl Writer<'_> {
     }
 }
 
-/// Transforms every frame.
+/// Transforms every frame. `max-bytes` takes further passes, each from the source.
 ///
 /// # Errors
 /// As a still picture's, and [`LimitKind::Memory`] where the answer outgrows what the plan foresaw.
-pub(crate) fn transform(job: &Job<'_>, codecs: &dyn Codecs) -> Result<Vec<u8>, ImageError> {
+pub(crate) fn transform(job: &Job<'_>, codecs: &dyn Codecs) -> Result<Fitted, ImageError> {
+    let (conversion, plan) = (
+        Conversion::of(job.source, &job.plan.info, job.limits)?,
+        first_settled(job)?,
+    );
+    let job = &Job {
+        plan: plan.as_ref().unwrap_or(job.plan),
+        ..*job
+    };
+    let (size, encoding) = ((job.plan.width, job.plan.height), &job.plan.encoding);
+    let mut encode = |size: (u32, u32), quality: u8| pass(job, conversion.as_ref(), codecs, size, quality);
+    let Some(most) = encoding.max_bytes else {
+        return Ok(Fitted {
+            bytes: encode(size, encoding.quality)?,
+            width: size.0,
+            height: size.1,
+        });
+    };
+    budget::fit(
+        size,
+        most,
+        encoding.quality,
+        job.plan.has_quality(),
+        &mut encode,
+        job.cancel,
+    )
+}
+
+/// What the first frame's pixels decide for all of them.
+fn first_settled(job: &Job<'_>) -> Result<Option<Plan>, ImageError> {
+    if !job.plan.looks_at_pixels() {
+        return Ok(None);
+    }
+    Ok(settle(decode(job)?, job.plan, job.limits)?.1)
+}
+
+/// Every frame once.
+fn pass(
+    job: &Job<'_>,
+    conversion: Option<&Conversion>,
+    codecs: &dyn Codecs,
+    size: (u32, u32),
+    quality: u8,
+) -> Result<Vec<u8>, ImageError> {
     let plan = job.plan;
-    let conversion = Conversion::of(job.source, &plan.info, job.limits)?;
+    let encoding = Encoding {
+        quality,
+        ..plan.encoding
+    };
     let mut writer: Option<Writer<'_>> = None;
     let mut last: Option<Raster> = None;
     let mut frames = 0;
@@ -63,10 +111,15 @@ pub(crate) fn transform(job: &Job<'_>, codecs: &dyn Codecs) -> Result<Vec<u8>, I
         if frames > job.limits.frames {
             return Err(over(LimitKind::Frames, job.limits.frames.into(), frames.into()));
         }
-        let raster = finish(job, conversion.as_ref(), moment.canvas.clone())?.colored()?;
+        let mut raster = render(job, Decoded::Raster(moment.canvas.copy()?), conversion)?;
+        if size != (raster.width, raster.height) {
+            raster = scaled(&raster, size)?;
+        }
+        let raster = raster.colored()?;
+        (job.observe)(Stage::Encode);
         let writer = writer.get_or_insert_with(|| match plan.encoding.format {
-            Format::Gif => Writer::Gif(GifAnimation::new(plan, moment.plays)),
-            _ => Writer::WebP(WebpAnimation::new(plan, moment.plays, codecs)),
+            Format::Gif => Writer::Gif(GifAnimation::new(size, moment.plays)),
+            _ => Writer::WebP(WebpAnimation::new(size, encoding, plan.alpha, moment.plays, codecs)),
         });
         let patch = patch(plan.encoding.format, last.as_ref(), &raster);
         writer.add(&raster, patch, moment.milliseconds)?;
@@ -74,6 +127,7 @@ pub(crate) fn transform(job: &Job<'_>, codecs: &dyn Codecs) -> Result<Vec<u8>, I
         if writer.bytes() > plan.memory.answer {
             return Err(over(LimitKind::Memory, plan.memory.answer, writer.bytes()));
         }
+        (job.observe)(Stage::Decode);
         Ok(())
     })?;
     match writer {

@@ -71,6 +71,7 @@ fn moments(bytes: &[u8]) -> Vec<Seen> {
         plan: &plan,
         limits: &Limits::EDGE,
         cancel: &|| false,
+        observe: &|_| (),
     };
     let mut seen = Vec::new();
     each_moment(&job, &mut |moment| {
@@ -176,6 +177,70 @@ fn every_frame_is_resized() {
     );
     let info = probe(&rotated.unwrap().bytes, &Limits::EDGE).unwrap();
     assert_eq!((info.width, info.height, info.frames), (10, 30, Some(3)));
+}
+
+/// A red square on black, moving down the right edge.
+fn moving() -> Vec<u8> {
+    let frames: Vec<_> = (0..4u16)
+        .flat_map(|step| {
+            [
+                block(3, (0, 0, 64, 32), DisposalMethod::Keep),
+                block(1, (48, 8 * step, 8, 8), DisposalMethod::Keep),
+            ]
+        })
+        .collect();
+    gif((64, 32), Repeat::Infinite, &frames)
+}
+
+#[test]
+fn the_first_frame_decides_where_all_are_cut() {
+    let output = run(
+        &moving(),
+        "width=32,height=32,fit=cover,gravity=auto",
+        &NoCodecs,
+        &Limits::EDGE,
+    )
+    .unwrap();
+    assert_eq!((output.width, output.height), (32, 32));
+    let info = probe(&output.bytes, &Limits::EDGE).unwrap();
+    assert_eq!((info.width, info.height, info.frames), (32, 32, Some(8)));
+    let still = run(
+        &moving(),
+        "width=32,height=32,fit=cover,gravity=auto,anim=false",
+        &NoCodecs,
+        &Limits::EDGE,
+    )
+    .unwrap();
+    let first = run(&output.bytes, "anim=false,format=png", &NoCodecs, &Limits::EDGE).unwrap();
+    let same = run(&still.bytes, "format=png", &NoCodecs, &Limits::EDGE).unwrap();
+    assert_eq!(first.bytes, same.bytes);
+}
+
+#[test]
+fn an_animation_is_made_small_enough_or_refused() {
+    let source = samples::gif(120, 90, 6);
+    let whole = run(&source, "", &NoCodecs, &Limits::EDGE).unwrap().bytes.len();
+    let most = whole / 3;
+    let output = run(&source, &format!("max-bytes={most}"), &NoCodecs, &Limits::EDGE).unwrap();
+    assert!(output.bytes.len() <= most, "{} of {most}", output.bytes.len());
+    let info = probe(&output.bytes, &Limits::EDGE).unwrap();
+    assert_eq!(
+        (info.width, info.height, info.frames),
+        (output.width, output.height, Some(6))
+    );
+    assert!(output.width < 120, "{}", output.width);
+    let error = run(&source, "max-bytes=20", &NoCodecs, &Limits::EDGE).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ImageError::TooLarge {
+                what: LimitKind::OutputBytes,
+                limit: 20,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::{ImageError, ImageInfo, Limits, Source};
 use moxcms::{ColorProfile, DataColorSpace, Layout};
 
 /// From four inks to sRGB.
+#[derive(Clone)]
 pub(crate) struct Inks(Executor);
 
 impl Inks {
@@ -32,32 +33,26 @@ impl Inks {
         transform.ok().map(Self)
     }
 
-    /// Cyan, magenta, yellow and black become red, green and blue, in place. `light` says that the values are light left
-    /// (255 is no ink) instead of ink (255 is all of it).
-    pub(crate) fn to_rgb(&self, mut pixels: Vec<u8>, light: bool) -> Result<Vec<u8>, ImageError> {
-        let count = pixels.len() / 4;
+    /// The light that three inks leave becomes red, green and blue, with the light that the black ink leaves.
+    pub(crate) fn print(&self, light: &mut [u8], black: &[u8]) -> Result<(), ImageError> {
         let mut inks = [0; BATCH * 4];
-        let mut rgb = [0; BATCH * 3];
-        let mut done = 0;
-        while done < count {
-            let batch = (count - done).min(BATCH);
-            let from = pixels.get(done * 4..(done + batch) * 4).unwrap_or_default();
-            let (inks, rgb) = (
-                inks.get_mut(..batch * 4).unwrap_or_default(),
-                rgb.get_mut(..batch * 3).unwrap_or_default(),
-            );
-            for (ink, value) in inks.iter_mut().zip(from) {
-                *ink = if light { 255 - *value } else { *value };
+        for (light, black) in light.chunks_mut(BATCH * 3).zip(black.chunks(BATCH)) {
+            for ((inks, light), black) in inks.chunks_exact_mut(4).zip(light.chunks_exact(3)).zip(black) {
+                for (ink, light) in inks.iter_mut().zip(light.iter().chain([black])) {
+                    *ink = 255 - *light;
+                }
             }
+            let inks = inks.get(..black.len() * 4).unwrap_or_default();
             self.0
-                .transform(inks, rgb)
+                .transform(inks, light)
                 .map_err(|_| ImageError::Internal("the ink transform was given buffers of the wrong size"))?;
-            if let Some(to) = pixels.get_mut(done * 3..(done + batch) * 3) {
-                to.copy_from_slice(rgb);
-            }
-            done += batch;
         }
-        pixels.truncate(count * 3);
-        Ok(pixels)
+        Ok(())
+    }
+}
+
+impl core::fmt::Debug for Inks {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("Inks").finish_non_exhaustive()
     }
 }

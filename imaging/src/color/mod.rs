@@ -1,8 +1,8 @@
 //! Colours as files declare them, converted to sRGB.
 //!
 //! Conversion comes after the resample, on as many pixels as the answer has. Between RGB spaces that gives what converting
-//! first would, but for edges between saturated colours, whose mixtures differ by a few levels. Inks are another matter:
-//! they are converted as they are decoded, because everything behind the decoder works on light.
+//! first would, but for edges between saturated colours, whose mixtures differ by a few levels. Inks become light as their
+//! planes are joined, because everything behind works on light.
 //!
 //! A profile that cannot be read, or that is for another kind of pixels than the file's, is ignored: the pixels count as
 //! sRGB. The code is scalar and without `unsafe`, so every lane computes the same.

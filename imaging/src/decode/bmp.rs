@@ -179,7 +179,9 @@ mod tests {
             plan: &plan,
             limits: &Limits::EDGE,
             cancel: &|| false,
-        })
+            observe: &|_| (),
+        })?
+        .pixels()
     }
 
     fn pixels(bytes: &Vec<u8>) -> Vec<u8> {

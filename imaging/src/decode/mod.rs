@@ -4,13 +4,14 @@ mod bmp;
 mod gif;
 mod jpeg;
 mod png;
-mod scans;
 mod tiff;
 mod webp;
 
-use crate::pixels::Raster;
+use crate::pixels::{Planes, Raster, resample};
 use crate::source::Stop;
-use crate::{Format, ImageError, LimitKind, Limits, Plan, Source};
+use crate::{Format, ImageError, Limits, Plan, Region, Source, Stage};
+
+pub(crate) use self::jpeg::store_bytes;
 use std::io;
 
 /// What every decoder is given.
@@ -19,21 +20,23 @@ pub(crate) struct Job<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) limits: &'a Limits,
     pub(crate) cancel: &'a dyn Fn() -> bool,
+    /// Is told of each stage as it begins.
+    pub(crate) observe: &'a dyn Fn(Stage),
 }
 
 /// Decodes at the plan's scale. The result has the size of the source divided by it, rounded up.
-pub(crate) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
-    let raster = match job.plan.info.format {
-        Format::Jpeg => jpeg::decode(job),
-        Format::Png => png::decode(job),
-        Format::WebP => webp::decode(job),
-        Format::Gif => gif::decode(job),
-        Format::Bmp => bmp::decode(job),
-        Format::Tiff => tiff::decode(job),
+pub(crate) fn decode(job: &Job<'_>) -> Result<Decoded, ImageError> {
+    let decoded = match job.plan.info.format {
+        Format::Jpeg => jpeg::decode(job).map(Decoded::Planes),
+        Format::Png => png::decode(job).map(Decoded::Raster),
+        Format::WebP => webp::decode(job).map(Decoded::Raster),
+        Format::Gif => gif::decode(job).map(Decoded::Raster),
+        Format::Bmp => bmp::decode(job).map(Decoded::Raster),
+        Format::Tiff => tiff::decode(job).map(Decoded::Raster),
         format => Err(ImageError::unsupported(format, "it is not read by this engine")),
     }?;
     let scale = u32::from(job.plan.decode_scale);
-    if (raster.width, raster.height)
+    if decoded.size()
         != (
             job.plan.info.width.div_ceil(scale),
             job.plan.info.height.div_ceil(scale),
@@ -45,7 +48,43 @@ pub(crate) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
             "the decoder found another size than the header says",
         ));
     }
-    Ok(raster)
+    Ok(decoded)
+}
+
+/// A decoded picture.
+#[derive(Debug)]
+pub(crate) enum Decoded {
+    Raster(Raster),
+    Planes(Planes),
+}
+
+impl Decoded {
+    const fn size(&self) -> (u32, u32) {
+        match self {
+            Self::Raster(raster) => (raster.width, raster.height),
+            Self::Planes(planes) => (planes.width, planes.height),
+        }
+    }
+
+    /// All of it as pixels of its own size.
+    pub(crate) fn pixels(self) -> Result<Raster, ImageError> {
+        let (width, height) = self.size();
+        let whole = Region {
+            left: 0.0,
+            top: 0.0,
+            width: f64::from(width),
+            height: f64::from(height),
+        };
+        self.resample(whole, (width, height))
+    }
+
+    /// Brings a region to a size.
+    pub(crate) fn resample(self, region: Region, size: (u32, u32)) -> Result<Raster, ImageError> {
+        match self {
+            Self::Raster(raster) => resample(raster, region, size),
+            Self::Planes(planes) => planes.resample(region, size),
+        }
+    }
 }
 
 /// A moment of an animation.
@@ -78,11 +117,6 @@ fn from_io(format: Format, offset: u64, error: &io::Error) -> ImageError {
     match Stop::of(error) {
         Some(Stop::Source(inner)) => ImageError::Source(inner.clone()),
         Some(Stop::Cancelled) => ImageError::Cancelled,
-        Some(Stop::TooManyScans { limit }) => ImageError::TooLarge {
-            what: LimitKind::Scans,
-            limit: *limit,
-            value: limit + 1,
-        },
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             ImageError::corrupt(format, offset, "the file ends too early")
         }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::samples::{self, JpegColor, JpegSample};
-use crate::{ImageInfo, Resolved, plan, probe};
+use crate::{ImageInfo, LimitKind, Resolved, plan, probe};
 use core::cell::Cell;
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -9,12 +9,14 @@ fn run(bytes: &[u8], options: &str, limits: &Limits, cancel: &dyn Fn() -> bool) 
     let source = bytes.to_vec();
     let info = probe(&source, limits)?;
     let plan = plan(&info, &Resolved::parse(options).unwrap(), limits)?;
-    decode(&Job {
+    let job = Job {
         source: &source,
         plan: &plan,
         limits,
         cancel,
-    })
+        observe: &|_| (),
+    };
+    decode(&job)?.pixels()
 }
 
 fn decoded(bytes: &[u8], options: &str) -> Result<Raster, ImageError> {
@@ -253,6 +255,7 @@ fn truncated_files_are_corrupt_wherever_they_end() {
             // The end marks alone carry no pixels.
             let trailer = match name.split(' ').next().unwrap() {
                 "png" => 8,
+                "jpeg" => 2,
                 "gif" => bytes.len() / 2,
                 // Of runs, the end mark and the last row's.
                 "bmp" if name.ends_with("runs") => 4,
@@ -357,6 +360,7 @@ fn bytes_are_released_behind_the_decoder() {
             plan: &plan,
             limits: &Limits::EDGE,
             cancel: &|| false,
+            observe: &|_| (),
         })
         .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(
@@ -394,6 +398,7 @@ fn a_failing_source_is_not_a_corrupt_picture() {
         plan: &plan,
         limits: &Limits::EDGE,
         cancel: &|| false,
+        observe: &|_| (),
     });
     assert_eq!(result.unwrap_err().code(), "source-failed");
 }

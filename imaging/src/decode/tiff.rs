@@ -227,7 +227,9 @@ mod tests {
             plan: &plan,
             limits: &Limits::EDGE,
             cancel: &|| false,
-        })
+            observe: &|_| (),
+        })?
+        .pixels()
     }
 
     fn written<C: colortype::ColorType>(size: (u32, u32), data: &[C::Inner], compression: Compression) -> Vec<u8>

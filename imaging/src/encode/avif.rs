@@ -47,6 +47,7 @@ mod tests {
             quality_given: true,
             progressive: false,
             fast,
+            max_bytes: None,
             copyright: false,
         };
         let all: Vec<u8> = (1..=100)

@@ -3,7 +3,7 @@
 use super::palette;
 use crate::animation::Patch;
 use crate::pixels::{Channels, Raster};
-use crate::{CodecError, ImageError, Plan};
+use crate::{CodecError, ImageError};
 use color_quant::NeuQuant;
 use gif::{DisposalMethod, Encoder, Frame, Repeat};
 use std::borrow::Cow;
@@ -44,10 +44,10 @@ pub(crate) struct Animation {
 }
 
 impl Animation {
-    pub(crate) fn new(plan: &Plan, plays: u16) -> Self {
+    pub(crate) fn new(size: (u32, u32), plays: u16) -> Self {
         Self {
             encoder: None,
-            size: (plan.width, plan.height),
+            size,
             repeat: match plays {
                 0 => Repeat::Infinite,
                 plays => Repeat::Finite(plays - 1),

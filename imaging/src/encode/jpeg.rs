@@ -16,6 +16,11 @@ pub(crate) fn is_progressive(encoding: &Encoding, pixels: u64) -> bool {
     encoding.progressive && !encoding.fast && PROGRESSIVE_PIXELS.contains(&pixels)
 }
 
+/// Whether a JPEG of this quality keeps half of chroma's resolution.
+pub(super) const fn halves_chroma(quality: u8) -> bool {
+    quality < FULL_CHROMA_QUALITY
+}
+
 pub(super) fn encode(raster: &Raster, encoding: &Encoding, info: &ImageInfo) -> Result<Vec<u8>, ImageError> {
     let side =
         |side: u32| u16::try_from(side).map_err(|_| ImageError::Internal("a JPEG side over 65,535 was let through"));
@@ -23,7 +28,7 @@ pub(super) fn encode(raster: &Raster, encoding: &Encoding, info: &ImageInfo) -> 
     let failed = |error: jpeg_encoder::EncodingError| CodecError::Failed(error.to_string());
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, encoding.quality);
-    encoder.set_sampling_factor(if encoding.quality < FULL_CHROMA_QUALITY {
+    encoder.set_sampling_factor(if halves_chroma(encoding.quality) {
         SamplingFactor::R_4_2_0
     } else {
         SamplingFactor::R_4_4_4

@@ -17,6 +17,15 @@ pub(crate) use webp_animation::Animation as WebpAnimation;
 use crate::pixels::Raster;
 use crate::{Codecs, Encoding, Format, ImageError, ImageInfo};
 
+/// Whether an encoding keeps half of chroma's resolution.
+pub(crate) const fn halves_chroma(encoding: &Encoding) -> bool {
+    match encoding.format {
+        Format::Jpeg => jpeg::halves_chroma(encoding.quality),
+        Format::WebP => true,
+        _ => false,
+    }
+}
+
 /// Encodes a finished picture.
 pub(crate) fn encode(
     raster: Raster,

@@ -3,7 +3,7 @@
 use super::webp;
 use crate::animation::Patch;
 use crate::pixels::Raster;
-use crate::{CodecError, Codecs, Encoding, ImageError, Plan};
+use crate::{CodecError, Codecs, Encoding, ImageError};
 
 /// Bits of a VP8X header.
 const ANIMATED: u8 = 0x02;
@@ -40,16 +40,22 @@ fn chunk(bytes: &mut Vec<u8>, name: &[u8; 4], parts: &[&[u8]]) {
 }
 
 impl<'a> Animation<'a> {
-    pub(crate) fn new(plan: &Plan, plays: u16, codecs: &'a dyn Codecs) -> Self {
+    pub(crate) fn new(
+        (width, height): (u32, u32),
+        encoding: Encoding,
+        alpha: bool,
+        plays: u16,
+        codecs: &'a dyn Codecs,
+    ) -> Self {
         // The size comes last.
         let mut bytes = b"RIFF\0\0\0\0WEBP".to_vec();
-        let flags = ANIMATED | if plan.alpha { ALPHA } else { 0 };
-        let (width, height) = (u24(plan.width.saturating_sub(1)), u24(plan.height.saturating_sub(1)));
+        let flags = ANIMATED | if alpha { ALPHA } else { 0 };
+        let (width, height) = (u24(width.saturating_sub(1)), u24(height.saturating_sub(1)));
         chunk(&mut bytes, b"VP8X", &[&[flags, 0, 0, 0], &width, &height]);
         chunk(&mut bytes, b"ANIM", &[&[0; 4], &plays.to_le_bytes()]);
         Self {
             bytes,
-            encoding: plan.encoding,
+            encoding,
             codecs,
         }
     }

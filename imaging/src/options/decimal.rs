@@ -46,6 +46,18 @@ impl Decimal {
             .map(Self)
     }
 
+    /// Whether it is 0.
+    #[must_use]
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Half of it, rounded down to a ten-thousandth.
+    #[must_use]
+    pub const fn half(self) -> Self {
+        Self(self.0 / 2)
+    }
+
     /// The nearest `f64`.
     #[must_use]
     pub fn to_f64(self) -> f64 {

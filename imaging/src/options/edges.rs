@@ -19,6 +19,17 @@ pub struct Sides {
 }
 
 impl Sides {
+    /// The same of each side.
+    #[must_use]
+    pub fn map(self, side: impl Fn(u32) -> u32) -> Self {
+        Self {
+            top: side(self.top),
+            right: side(self.right),
+            bottom: side(self.bottom),
+            left: side(self.left),
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text
             .split(';')

@@ -19,11 +19,14 @@ amounts! {
     Gamma, "0 to 10", Decimal::ZERO, Decimal::whole(10), none [Decimal::ZERO, Decimal::ONE];
 }
 
-/// A named filter of photon-rs.
+/// A named look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FilterName(&'static str);
 
 impl FilterName {
+    /// The names that there are.
+    pub const ALL: &'static [&'static str] = FILTERS;
+
     /// Its name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

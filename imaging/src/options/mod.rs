@@ -30,7 +30,7 @@ pub use value::Switch;
 use segment::Part;
 pub(crate) use segment::join;
 use signed::{Expiry, Signature};
-use value::OptionValue;
+pub(crate) use value::OptionValue;
 
 /// One list of all options: fields, names, parsing, precedence and normal form follow from it.
 macro_rules! options {

@@ -1,6 +1,6 @@
 //! Which options this engine does not do. They are parsed and checked like the others, and then refused, never ignored.
 
-use super::{Fault, Gravity, ImageOptions, Metadata, OptionError, OutputFormat, Trim};
+use super::{Fault, ImageOptions, Metadata, OptionError, OutputFormat};
 
 impl ImageOptions {
     /// Every option here that the engine would have to ignore. Empty for options that it can carry out.
@@ -12,18 +12,12 @@ impl ImageOptions {
         let mut refuse = |name: &str, value: String, instead: &'static str| {
             errors.push(OptionError::new(name, &value, Fault::Unsupported, instead));
         };
-        if let Some(gravity @ (Gravity::Auto | Gravity::Entropy)) = self.gravity {
-            refuse("gravity", gravity.to_string(), "give a side, a corner or XxY");
-        }
-        if let Some(format @ (OutputFormat::Svg | OutputFormat::Blurhash | OutputFormat::Thumbhash)) = self.format {
+        if let Some(format @ OutputFormat::Svg) = self.format {
             refuse(
                 "format",
                 format.to_string(),
-                "auto, avif, webp, jpeg, baseline-jpeg, png, png-force, gif or json",
+                "auto, avif, webp, jpeg, baseline-jpeg, png, png-force, gif, json, blurhash or thumbhash",
             );
-        }
-        if self.trim == Some(Trim::Border) {
-            refuse("trim", "border".to_owned(), "give the sides in pixels");
         }
         if let Some(metadata @ Metadata::Keep) = self.metadata {
             refuse("metadata", metadata.to_string(), "copyright or none");
@@ -33,12 +27,8 @@ impl ImageOptions {
                 refuse(name, String::new(), "leave it out");
             }
         };
-        without(self.blur.is_some(), "blur");
-        without(self.segment.is_some(), "segment");
         without(self.draw.is_some(), "draw");
         without(self.branding.is_some_and(|branding| branding.0), "branding");
-        without(self.filter.is_some(), "filter");
-        without(self.max_bytes.is_some(), "max-bytes");
         errors
     }
 }

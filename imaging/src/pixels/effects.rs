@@ -6,7 +6,7 @@ use super::{Channels, Raster};
 use crate::options::Decimal;
 use crate::{Effects, ImageError};
 
-/// Applies what is asked for. Alpha is never changed.
+/// Applies what is asked for after the blur. Alpha is never changed.
 pub(crate) fn apply(raster: Raster, effects: &Effects) -> Result<Raster, ImageError> {
     if effects.is_none() {
         return Ok(raster);
@@ -232,11 +232,13 @@ mod tests {
     fn effects(options: &str) -> Effects {
         let options = ImageOptions::parse(options).unwrap();
         Effects {
+            blur: None,
             sharpen: options.sharpen.map(Sharpen::get),
             gamma: options.gamma.map(Gamma::get),
             brightness: options.brightness.map(Brightness::get),
             contrast: options.contrast.map(Contrast::get),
             saturation: options.saturation.map(Saturation::get),
+            filter: None,
         }
     }
 

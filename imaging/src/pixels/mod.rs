@@ -1,13 +1,25 @@
 //! Decoded pixels and what is done to them: resampling, turning, colours, padding.
 
+mod blur;
 mod compose;
 mod effects;
+mod filters;
+mod planes;
 mod resample;
+mod saliency;
+mod segment;
+mod trim;
 mod turn;
 
+pub(crate) use blur::{blur, blur_memory};
 pub(crate) use compose::{add_border, flatten, pad};
 pub(crate) use effects::apply as apply_effects;
+pub(crate) use filters::filter;
+pub(crate) use planes::{Model, Planes, Samples};
 pub(crate) use resample::{resample, unpremultiply};
+pub(crate) use saliency::{entropic, salient, small};
+pub(crate) use segment::remove_background;
+pub(crate) use trim::inside;
 pub(crate) use turn::turn;
 
 use crate::{ImageError, LimitKind};
@@ -52,13 +64,34 @@ fn exhausted(bytes: usize) -> ImageError {
 
 /// Zeroes; an error instead of an abort where there is no memory.
 pub(crate) fn zeroed(bytes: usize) -> Result<Vec<u8>, ImageError> {
+    zeroed_of(bytes)
+}
+
+/// Zeroes of any kind of number.
+pub(crate) fn zeroed_of<T: Copy + Default>(count: usize) -> Result<Vec<T>, ImageError> {
     let mut data = Vec::new();
-    data.try_reserve_exact(bytes).map_err(|_| exhausted(bytes))?;
-    data.resize(bytes, 0);
+    data.try_reserve_exact(count)
+        .map_err(|_| exhausted(count.saturating_mul(size_of::<T>())))?;
+    data.resize(count, T::default());
+    Ok(data)
+}
+
+/// Room for so many; an error instead of an abort where there is no memory.
+pub(crate) fn reserved<T>(count: usize) -> Result<Vec<T>, ImageError> {
+    let mut data = Vec::new();
+    data.try_reserve_exact(count)
+        .map_err(|_| exhausted(count.saturating_mul(size_of::<T>())))?;
     Ok(data)
 }
 
 impl Raster {
+    /// A second one; an error instead of an abort where there is no memory.
+    pub(crate) fn copy(&self) -> Result<Self, ImageError> {
+        let mut data = zeroed(self.data.len())?;
+        data.copy_from_slice(&self.data);
+        Ok(Self { data, ..*self })
+    }
+
     /// All zeroes.
     pub(crate) fn zeroed(width: u32, height: u32, channels: Channels) -> Result<Self, ImageError> {
         let bytes = u64::from(width) * u64::from(height) * channels.count() as u64;

@@ -25,6 +25,23 @@ impl Placement {
         }
     }
 
+    /// The same at a smaller size: `most` instead of `longer` pixels.
+    pub(super) fn shrunk(self, most: u32, longer: u32) -> Self {
+        let side = |side: u32| super::shrink(side, most, longer);
+        let (_, _, width, height) = self.window;
+        let canvas = (side(self.canvas.0).max(1), side(self.canvas.1).max(1));
+        let (width, height) = (side(width).clamp(1, canvas.0), side(height).clamp(1, canvas.1));
+        Self {
+            scaled: self.scaled,
+            window: (0, 0, width, height),
+            canvas,
+            at: (
+                side(self.at.0).min(canvas.0 - width),
+                side(self.at.1).min(canvas.1 - height),
+            ),
+        }
+    }
+
     fn cut(scaled: (u32, u32), kept: (u32, u32), gravity: (f64, f64)) -> Self {
         let kept = (kept.0.min(scaled.0), kept.1.min(scaled.1));
         let left = share(scaled.0 - kept.0, gravity.0);

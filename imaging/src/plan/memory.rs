@@ -38,12 +38,33 @@ impl Memory {
         let decode = match info.format {
             Format::Jpeg => {
                 // Blocks reach over the edges, by at most an MCU of 32 pixels.
-                let blocks = (u64::from(info.width) + 32) * (u64::from(info.height) + 32);
-                let samples = blocks * u64::from(info.samples_per_pixel_quarters) / 4;
-                let planes = samples / (scale * scale);
-                // A progressive file keeps all coefficients, two bytes each, until its last scan.
-                let coefficients = if info.progressive { 2 * samples } else { 0 };
-                planes + coefficients + width * height * u64::from(info.components)
+                let pixels = (u64::from(info.width) + 32) * (u64::from(info.height) + 32);
+                let chroma = pixels * (u64::from(info.samples_per_pixel_quarters).saturating_sub(4)) / 4;
+                let reduced = chroma < 2 * pixels && info.components == 3;
+                // Reduced chroma is transformed to more samples than its share.
+                let finer = if reduced && (plan.full_chroma || scale >= 4) {
+                    4
+                } else {
+                    1
+                };
+                let planes = (pixels + chroma * finer.min(scale * scale)) / (scale * scale);
+                // A progressive file keeps the coefficients that the scale needs until its last scan.
+                let kept = |finer: u64| {
+                    [63, 24, 4, 0]
+                        .into_iter()
+                        .zip([1, 2, 4, 8])
+                        .find(|(_, at)| at * finer >= scale)
+                };
+                let stored = |samples: u64, finer: u64| {
+                    let last = kept(finer).map_or(63, |(last, _)| last);
+                    crate::decode::store_bytes(samples / 64, last)
+                };
+                let coefficients = if info.progressive {
+                    stored(pixels, 1) + stored(chroma, if finer == 4 { 2 } else { 1 })
+                } else {
+                    0
+                };
+                planes + coefficients
             }
             // The decoder keeps planes of its own beside the pixels, and a copy of the compressed data.
             Format::WebP => decoded + width * height * u64::from(info.samples_per_pixel_quarters) / 4 + info.bytes,
@@ -79,12 +100,36 @@ impl Memory {
             Format::Avif => 8 * pixels + 30 * pixels + 16 * 1024 * 1024,
             // Indices, the compressed frame and the answer, growing; the palette's tables.
             Format::Gif => 4 * output + 2 * 1024 * 1024,
+            // Planes of floats, and the text.
+            Format::Blurhash | Format::Thumbhash => 10 * 8 * pixels,
             // Filtered rows and an answer that does not compress, growing.
             _ => 3 * output + 1024 * 1024,
         };
-        let resample = decoded + intermediate + resized;
+        // JPEG's planes are resampled one by one, and joined at their new size; where pixels decide, they are joined before.
+        let resample = match info.format {
+            Format::Jpeg if plan.looks_at_pixels() => decode + 6 * width * height + intermediate + resized,
+            Format::Jpeg => decode + intermediate + 2 * resized,
+            _ => decoded + intermediate + resized,
+        };
+        let blur = match plan.effects.blur {
+            Some(_) => crate::pixels::blur_memory(out_width.max(out_height)),
+            None => 0,
+        };
+        // The search keeps the picture, a copy to shrink with the resampler's rows, and the best answer so far.
+        let search = if plan.encoding.max_bytes.is_some() {
+            3 * output
+        } else {
+            0
+        };
+        // The picture with alpha, what is known of each pixel, its share, and the flood's front, which is growing and at
+        // worst every second pixel.
+        let segment = if plan.segment.is_some() {
+            out_width * out_height * (4 + 2 + 6)
+        } else {
+            0
+        };
         // The result is turned or padded into a second one before it is encoded.
-        let encode = output + encoder.max(output + resized);
+        let encode = search + output + encoder.max(output + resized).max(blur).max(segment);
         let source = info.bytes;
         let (profile, tables) = profile(plan);
         let answer = answer(plan, pixels);

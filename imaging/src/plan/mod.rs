@@ -2,16 +2,18 @@
 
 mod fit;
 mod memory;
+mod open;
 
 pub use fit::{Placement, place};
 pub use memory::Memory;
 
 use crate::options::{
-    Border, Brightness, Color, Contrast, Decimal, Dpr, Fit, Gamma, Metadata, OptionError, OutputFormat, Pixels,
-    Saturation, Sharpen, Sides, Switch, Trim, Width,
+    Border, Brightness, Color, Contrast, Decimal, Dpr, FilterName, Fit, Gamma, MaxBytes, Metadata, OptionError,
+    OutputFormat, Pixels, Saturation, Segment, Sharpen, Sides, Switch, Tolerance, Trim, Width, Zoom,
 };
 use crate::{
     Best, Fault, Format, FormatChoice, ImageError, ImageInfo, LimitKind, Limits, Orientation, Region, Resolved,
+    placeholder,
 };
 
 /// Which injected codec a plan needs; the caller may have to load it first.
@@ -26,6 +28,8 @@ pub enum Codec {
 /// Changes of colour after the resize, in the order they are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Effects {
+    /// Standard deviation of the Gaussian blur, in pixels of the answer.
+    pub blur: Option<Decimal>,
     /// Amount of the unsharp mask.
     pub sharpen: Option<Decimal>,
     /// Gamma; above 1 lightens.
@@ -36,6 +40,8 @@ pub struct Effects {
     pub contrast: Option<Decimal>,
     /// Factor on chroma.
     pub saturation: Option<Decimal>,
+    /// Named look.
+    pub filter: Option<FilterName>,
 }
 
 impl Effects {
@@ -61,15 +67,25 @@ pub struct Encoding {
     pub fast: bool,
     /// Whether the copyright notice is kept.
     pub copyright: bool,
+    /// Bytes that the answer may have at most.
+    pub max_bytes: Option<u64>,
 }
 
+/// How far a background may be from its colour where nothing else is asked for.
+const SEGMENT_TOLERANCE: u8 = 12;
+
 /// Everything that [`crate::transform()`] will do.
+///
+/// What is only seen in the pixels is not in it yet: with `trim=border` and `gravity=auto` it is the plan for the whole
+/// picture, and one that keeps its middle, whose memory is enough for whatever may be found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The source.
     pub info: ImageInfo,
     /// The source is decoded at 1 / this: 1, 2, 4 or 8.
     pub decode_scale: u8,
+    /// Whether chroma is wanted at the resolution of the rest: the answer keeps it, or is changed before it is reduced.
+    pub full_chroma: bool,
     /// What is resampled, in pixels of the stored source.
     pub region: Region,
     /// What it is resampled to, in the stored orientation.
@@ -80,6 +96,8 @@ pub struct Plan {
     pub canvas: (u32, u32),
     /// Where the pixels lie on the canvas: left, top.
     pub at: (u32, u32),
+    /// Where the background is removed: how far from its colour it may be, in hundredths of OKLab's lightness.
+    pub segment: Option<u8>,
     /// Colour under transparency and on the rest of the canvas.
     pub background: Option<Color>,
     /// Changes of colour.
@@ -98,7 +116,14 @@ pub struct Plan {
     pub encoding: Encoding,
     /// What it will take.
     pub memory: Memory,
+    /// What is left of the upright picture after `trim`.
+    pub(crate) kept: Rectangle,
+    /// What was asked for.
+    pub(crate) resolved: Resolved,
 }
+
+/// A part of a picture, in whole pixels: left, top, width, height.
+pub(crate) type Rectangle = (u32, u32, u32, u32);
 
 impl Plan {
     /// The injected codec that is needed, if one is.
@@ -110,6 +135,16 @@ impl Plan {
             _ => None,
         }
     }
+
+    /// Whether fewer bytes can be had at the same size.
+    pub(crate) fn has_quality(&self) -> bool {
+        matches!(self.encoding.format, Format::Jpeg | Format::WebP | Format::Avif)
+    }
+
+    /// `flip` and `rotate`.
+    pub(crate) fn turn(&self) -> Orientation {
+        self.resolved.turn()
+    }
 }
 
 /// Plans a transform.
@@ -119,54 +154,60 @@ impl Plan {
 /// for what cannot be read or written, [`ImageError::TooLarge`] where a limit is passed, the memory among them
 /// ([`ImageError::is_heavy`]).
 pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Plan, ImageError> {
-    let options = &resolved.options;
     let unsupported = resolved.unsupported();
     if !unsupported.is_empty() {
         return Err(ImageError::BadOptions(unsupported));
     }
     info.check(limits)?;
-    let dpr = options.dpr.map_or(Decimal::ONE, Dpr::get);
+    let mut plan = lay_out(info, resolved, limits, trim(resolved, info.upright_size())?)?;
+    if plan.encoding.format != Format::Json {
+        readable(info)?;
+        plan = if plan.is_open() {
+            plan.decode_finely(limits)
+        } else {
+            let memory = Memory::estimate(&plan);
+            Plan { memory, ..plan }
+        };
+        refuse(LimitKind::Memory, plan.memory.peak, limits.memory_bytes)?;
+    }
+    Ok(plan)
+}
 
-    let upright = info.upright_size();
-    let trimmed = trim(resolved, upright, dpr)?;
-    let turn = options
-        .flip
-        .map_or(Orientation::UPRIGHT, Orientation::from)
-        .then(options.rotate.map_or(Orientation::UPRIGHT, Orientation::from));
+fn refuse(what: LimitKind, value: u64, limit: u64) -> Result<(), ImageError> {
+    if value > limit {
+        Err(ImageError::TooLarge { what, limit, value })
+    } else {
+        Ok(())
+    }
+}
+
+/// Everything of a plan but its memory, for a part of the upright picture.
+fn lay_out(info: &ImageInfo, resolved: &Resolved, limits: &Limits, trimmed: Rectangle) -> Result<Plan, ImageError> {
+    let options = &resolved.options;
+    let turn = resolved.turn();
     let turned = turn.size((trimmed.2, trimmed.3));
+    let (width, height) = resolved.size();
+    let mut placed = place(turned, width, height, resolved.fit(), options.gravity);
 
-    let side = |pixels: u32| dpr.scale(pixels).max(1);
-    let width = options.width.and_then(|width| match width {
-        Width::Pixels(pixels) => Some(side(pixels)),
-        Width::Auto => None,
-    });
-    let height = options.height.map(|height| side(height.get()));
-    let placed = place(
-        turned,
-        width,
-        height,
-        options.fit.unwrap_or(Fit::ScaleDown),
-        options.gravity,
-    );
-
-    let border = options.border.map(|border| Border {
-        sides: scale_sides(border.sides, dpr),
+    let mut border = options.border.map(|border| Border {
+        sides: scale_sides(border.sides, resolved.dpr()),
         ..border
     });
-    let (width, height) = border.map_or(placed.canvas, |Border { sides, .. }| {
-        let sum = |a: u32, b: u32, c: u32| a.saturating_add(b).saturating_add(c);
-        (
-            sum(placed.canvas.0, sides.left, sides.right),
-            sum(placed.canvas.1, sides.top, sides.bottom),
-        )
-    });
-    let refuse = |what, value: u64, limit: u64| {
-        if value > limit {
-            Err(ImageError::TooLarge { what, limit, value })
-        } else {
-            Ok(())
-        }
-    };
+    let region = stored_region(info, trimmed, turn, turned, &placed);
+    let (mut width, mut height) = framed(placed.canvas, border);
+    let longer = width.max(height);
+    let is_placeholder = matches!(
+        resolved.format,
+        FormatChoice::Given(OutputFormat::Blurhash | OutputFormat::Thumbhash)
+    );
+    if is_placeholder && longer > placeholder::SIDE {
+        placed = placed.shrunk(placeholder::SIDE, longer);
+        border = border.map(|border| Border {
+            sides: border.sides.map(|side| shrink(side, placeholder::SIDE, longer)),
+            ..border
+        });
+        (width, height) = framed(placed.canvas, border);
+    }
     refuse(
         LimitKind::OutputSide,
         u64::from(width.max(height)),
@@ -178,32 +219,40 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         limits.output_pixels,
     )?;
 
-    let region = stored_region(info, trimmed, turn, turned, &placed);
     let orientation = info.orientation.then(turn);
     let resized = orientation.size((placed.window.2, placed.window.3));
 
-    let padded = placed.canvas != (placed.window.2, placed.window.3);
+    // A border may be found that leaves another aspect ratio, and the format is decided before it is looked for.
+    let padded = placed.canvas != (placed.window.2, placed.window.3)
+        || (resolved.fit() == Fit::Pad && options.trim == Some(Trim::Border));
     let translucent = |color: Color| !color.is_opaque();
     let mut background = options.background.or(padded.then_some(Color::WHITE));
-    let alpha = (info.alpha && background.is_none_or(translucent))
+    let segment = options
+        .segment
+        .map(|Segment::Foreground| options.tolerance.map_or(SEGMENT_TOLERANCE, Tolerance::get));
+    let source_alpha = info.alpha || segment.is_some();
+    let alpha = (source_alpha && background.is_none_or(translucent))
         || (padded && background.is_some_and(translucent))
         || border.is_some_and(|border| translucent(border.color));
     let encoding = encoding(info, resolved, alpha, u64::from(width) * u64::from(height))?;
-    let alpha = alpha && encoding.format != Format::Jpeg;
-    if encoding.format == Format::Jpeg && (info.alpha || background.is_some()) {
+    let has_no_alpha = matches!(encoding.format, Format::Jpeg | Format::Blurhash);
+    let alpha = alpha && !has_no_alpha;
+    if has_no_alpha && (source_alpha || background.is_some()) {
         background = Some(over_white(background.unwrap_or(Color::WHITE)));
     }
 
-    let mut plan = Plan {
+    Ok(Plan {
         info: info.clone(),
         decode_scale: decode_scale(info, region, resized),
+        full_chroma: !crate::encode::halves_chroma(&encoding),
         region,
         resized,
         orientation,
         canvas: placed.canvas,
         at: placed.at,
+        segment,
         background,
-        effects: effects(resolved),
+        effects: effects(resolved, is_placeholder),
         border,
         alpha,
         animated: animated(info, options.anim) && matches!(encoding.format, Format::Gif | Format::WebP),
@@ -211,13 +260,9 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         height,
         encoding,
         memory: Memory::default(),
-    };
-    if encoding.format != Format::Json {
-        readable(info)?;
-        plan.memory = Memory::estimate(&plan);
-        refuse(LimitKind::Memory, plan.memory.peak, limits.memory_bytes)?;
-    }
-    Ok(plan)
+        kept: trimmed,
+        resolved: resolved.clone(),
+    })
 }
 
 impl Resolved {
@@ -234,11 +279,41 @@ impl Resolved {
         }
         .unsupported()
     }
+
+    pub(crate) fn dpr(&self) -> Decimal {
+        self.options.dpr.map_or(Decimal::ONE, Dpr::get)
+    }
+
+    pub(crate) fn fit(&self) -> Fit {
+        self.options.fit.unwrap_or(Fit::ScaleDown)
+    }
+
+    pub(crate) fn zoom(&self) -> Decimal {
+        self.options.zoom.map_or(Decimal::ZERO, Zoom::get)
+    }
+
+    /// `flip` and `rotate`.
+    fn turn(&self) -> Orientation {
+        self.options
+            .flip
+            .map_or(Orientation::UPRIGHT, Orientation::from)
+            .then(self.options.rotate.map_or(Orientation::UPRIGHT, Orientation::from))
+    }
+
+    /// Width and height that are asked for, scaled by `dpr`.
+    pub(crate) fn size(&self) -> (Option<u32>, Option<u32>) {
+        let side = |pixels: u32| self.dpr().scale(pixels).max(1);
+        let width = self.options.width.and_then(|width| match width {
+            Width::Pixels(pixels) => Some(side(pixels)),
+            Width::Auto => None,
+        });
+        (width, self.options.height.map(|height| side(height.get())))
+    }
 }
 
 /// What is left of the upright picture after `trim`: left, top, width, height.
-fn trim(resolved: &Resolved, (width, height): (u32, u32), dpr: Decimal) -> Result<(u32, u32, u32, u32), ImageError> {
-    let options = &resolved.options;
+fn trim(resolved: &Resolved, (width, height): (u32, u32)) -> Result<Rectangle, ImageError> {
+    let (options, dpr) = (&resolved.options, resolved.dpr());
     let (left, top, right, bottom, name) = match options.trim {
         Some(Trim::Sides(sides)) => {
             let Sides {
@@ -285,12 +360,23 @@ fn trim(resolved: &Resolved, (width, height): (u32, u32), dpr: Decimal) -> Resul
 }
 
 fn scale_sides(sides: Sides, dpr: Decimal) -> Sides {
-    Sides {
-        top: dpr.scale(sides.top),
-        right: dpr.scale(sides.right),
-        bottom: dpr.scale(sides.bottom),
-        left: dpr.scale(sides.left),
-    }
+    sides.map(|side| dpr.scale(side))
+}
+
+/// A side of a picture that is made `most` instead of `longer` pixels long.
+fn shrink(side: u32, most: u32, longer: u32) -> u32 {
+    (u64::from(side) * u64::from(most) / u64::from(longer.max(1))) as u32
+}
+
+/// Size of a canvas with its border.
+fn framed(canvas: (u32, u32), border: Option<Border>) -> (u32, u32) {
+    border.map_or(canvas, |Border { sides, .. }| {
+        let sum = |a: u32, b: u32, c: u32| a.saturating_add(b).saturating_add(c);
+        (
+            sum(canvas.0, sides.left, sides.right),
+            sum(canvas.1, sides.top, sides.bottom),
+        )
+    })
 }
 
 /// Where the pixels of the placement's window come from in the stored picture.
@@ -298,7 +384,7 @@ fn scale_sides(sides: Sides, dpr: Decimal) -> Sides {
 /// Cutting before resampling gives the same pixels as cutting after it, because the filter still sees beyond the cut.
 fn stored_region(
     info: &ImageInfo,
-    trimmed: (u32, u32, u32, u32),
+    trimmed: Rectangle,
     turn: Orientation,
     turned: (u32, u32),
     placed: &Placement,
@@ -350,14 +436,16 @@ fn over_white(color: Color) -> Color {
     }
 }
 
-fn effects(resolved: &Resolved) -> Effects {
+/// What a placeholder shows is softer than any blur that makes sense, and its size is not the one that was asked for.
+fn effects(resolved: &Resolved, is_placeholder: bool) -> Effects {
     let options = &resolved.options;
     let none = |value: Decimal| value != Decimal::ONE && value != Decimal::ZERO;
     Effects {
+        blur: options.blur.filter(|_| !is_placeholder).map(|blur| blur.get().half()),
         sharpen: options
             .sharpen
             .map(Sharpen::get)
-            .filter(|amount| *amount != Decimal::ZERO),
+            .filter(|amount| *amount != Decimal::ZERO && !is_placeholder),
         gamma: options.gamma.map(Gamma::get).filter(|gamma| none(*gamma)),
         brightness: options.brightness.map(Brightness::get).filter(|factor| none(*factor)),
         contrast: options.contrast.map(Contrast::get).filter(|factor| none(*factor)),
@@ -365,6 +453,7 @@ fn effects(resolved: &Resolved) -> Effects {
             .saturation
             .map(Saturation::get)
             .filter(|factor| *factor != Decimal::ONE),
+        filter: options.filter,
     }
 }
 
@@ -382,11 +471,15 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool, pixels: u64) -> 
         FormatChoice::Given(OutputFormat::Png | OutputFormat::PngForce) => Format::Png,
         FormatChoice::Given(OutputFormat::Gif) => Format::Gif,
         FormatChoice::Given(OutputFormat::Json) => Format::Json,
+        FormatChoice::Given(OutputFormat::Blurhash) => Format::Blurhash,
+        FormatChoice::Given(OutputFormat::Thumbhash) => Format::Thumbhash,
         FormatChoice::Given(_) => return Err(ImageError::Internal("an unsupported format was let through")),
         // The one classic format that moves.
         FormatChoice::Auto(Best::Classic) if animated(info, resolved.options.anim) => Format::Gif,
         FormatChoice::Auto(Best::Classic) => classic,
         FormatChoice::Source => match info.format {
+            // What has just been made transparent is not painted over because of where it came from.
+            Format::Jpeg if alpha && resolved.options.segment.is_some() => Format::Png,
             same @ (Format::Jpeg | Format::Png | Format::WebP | Format::Gif) => same,
             _ => classic,
         },
@@ -398,6 +491,7 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool, pixels: u64) -> 
         progressive: resolved.format != FormatChoice::Given(OutputFormat::BaselineJpeg),
         fast: resolved.options.compression.is_some(),
         copyright: resolved.options.metadata != Some(Metadata::None),
+        max_bytes: resolved.options.max_bytes.map(MaxBytes::get),
     })
 }
 

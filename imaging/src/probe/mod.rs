@@ -218,7 +218,7 @@ fn read(peek: &mut Peek<'_>, limits: &Limits) -> Result<ImageInfo, Stopped> {
         Format::Bmp => bmp::read(peek),
         Format::Tiff => tiff::read(peek),
         Format::Svg => svg::read(peek),
-        Format::Json => Err(Stopped::Failed(ImageError::NotAnImage)),
+        Format::Json | Format::Blurhash | Format::Thumbhash => Err(Stopped::Failed(ImageError::NotAnImage)),
     }?;
     if info.width == 0 || info.height == 0 {
         return Err(peek.corrupt(0, format!("the picture is {} x {} pixels", info.width, info.height)));

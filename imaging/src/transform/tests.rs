@@ -1,7 +1,10 @@
 use super::*;
+use crate::decode::Decoded;
 use crate::samples::{self, JpegColor, JpegSample};
 use crate::{CodecError, NoCodecs, WebpSettings};
 use core::cell::RefCell;
+
+mod found;
 
 const FITS: [&str; 8] = [
     "scale-down",
@@ -42,7 +45,9 @@ fn pixels(output: &Output) -> Raster {
         plan: &plan,
         limits: &Limits::EDGE,
         cancel: &|| false,
+        observe: &|_| (),
     })
+    .and_then(Decoded::pixels)
     .unwrap()
 }
 
@@ -211,6 +216,16 @@ fn rotate_and_flip_turn_what_the_viewer_sees() {
 }
 
 #[test]
+fn blur_is_of_the_answer_and_spares_the_padding() {
+    let png = samples::png_rgb(120, 90);
+    let mut expected = pixels(&ok(&png, "width=60"));
+    blur(&mut expected, 2.5, &|| false).unwrap();
+    assert_eq!(pixels(&ok(&png, "width=60,blur=5")), expected);
+    let padded = pixels(&ok(&png, "width=60,height=60,fit=pad,blur=40,background=red"));
+    assert_eq!(padded.data[..60 * 3 * 7], [255, 0, 0].repeat(60 * 7));
+}
+
+#[test]
 fn extreme_shapes_come_out() {
     for (width, height) in [(1u32, 1u32), (1, 999), (999, 1), (3, 2), (17, 8)] {
         let png = samples::png_rgba(width, height);
@@ -312,6 +327,29 @@ fn facts_say_what_it_is_and_not_where_it_was() {
     );
 }
 
+#[test]
+fn placeholders_are_texts_of_what_the_options_would_give() {
+    let png = samples::png_rgba(300, 200);
+    let small = pixels(&ok(&png, "width=100,format=png,background=white"));
+    let output = ok(&png, "format=blurhash,blur=200,width=299");
+    assert_eq!(
+        (output.width, output.height, output.format.media_type()),
+        (100, 66, "text/plain; charset=utf-8")
+    );
+    let direct = placeholder::blurhash(&small).unwrap();
+    assert_eq!(output.bytes.len(), direct.len());
+    assert_eq!(output.bytes[..1], direct.as_bytes()[..1]);
+    let hashed = |options: &str| String::from_utf8(ok(&png, options).bytes).unwrap();
+    assert_ne!(hashed("format=thumbhash"), hashed("format=thumbhash,flip=h"));
+    assert_ne!(hashed("format=thumbhash"), hashed("format=thumbhash,background=red"));
+    assert_eq!(
+        hashed("format=thumbhash"),
+        hashed("format=thumbhash,width=250,fit=contain")
+    );
+    let portrait = ok(&png, "format=thumbhash,width=60,height=200,fit=pad,border=5:red");
+    assert_eq!((portrait.width, portrait.height), (32, 99));
+}
+
 /// Remembers what it was asked for.
 struct Recorder(RefCell<Vec<(usize, u32, u32, WebpSettings)>>);
 
@@ -373,6 +411,37 @@ fn cancelling_is_asked_between_stages() {
 
 #[cfg(feature = "native-codecs")]
 #[test]
+fn no_format_passes_its_bytes() {
+    let png = samples::png_rgb(160, 120);
+    for format in ["jpeg", "webp", "png"] {
+        for most in [900u64, 1_500, 4_000, 9_000, 1_000_000] {
+            let resolved = Resolved::parse(&format!("format={format},max-bytes={most}")).unwrap();
+            let output = process(&png, &resolved, &Limits::EDGE, &crate::NativeCodecs, &|| false)
+                .unwrap_or_else(|error| panic!("{format} in {most}: {error}"));
+            assert!(output.bytes.len() as u64 <= most, "{format} in {most}");
+            pixels(&output);
+            // What quality can do, it does before the size is touched.
+            assert!(
+                output.width == 160 || format == "png" || most < 4_000,
+                "{format} in {most}: {}",
+                output.width
+            );
+        }
+    }
+    for (options, least) in [("format=png,max-bytes=40", 41), ("format=json,max-bytes=40", 100)] {
+        match run(&png, options).unwrap_err() {
+            ImageError::TooLarge {
+                what: crate::LimitKind::OutputBytes,
+                limit: 40,
+                value,
+            } => assert!(value >= least),
+            other => panic!("{options}: {other}"),
+        }
+    }
+}
+
+#[cfg(feature = "native-codecs")]
+#[test]
 fn webp_keeps_picture_and_alpha() {
     let png = samples::png_rgba(120, 90);
     let resolved = Resolved::parse("format=webp,width=60").unwrap();
@@ -391,4 +460,21 @@ fn webp_keeps_picture_and_alpha() {
     assert_eq!(alphas(&result), alphas(&expected));
     let score = psnr(&visible(&result), &visible(&expected));
     assert!(score > 28.0, "{score:.1} dB");
+}
+
+#[test]
+fn an_observer_hears_of_each_stage_once_and_in_order() {
+    let png = samples::png_rgb(20, 20);
+    let resolved = Resolved::parse("width=10").unwrap();
+    let plan = plan(&probe(&png, &Limits::EDGE).unwrap(), &resolved, &Limits::EDGE).unwrap();
+    let heard = RefCell::new(Vec::new());
+    let observe = |stage| heard.borrow_mut().push(stage);
+    let observed = transform_observed(&png, &plan, &Limits::EDGE, &NoCodecs, &|| false, &observe).unwrap();
+    let heard = heard.into_inner();
+    assert_eq!(
+        (heard.first(), heard.last()),
+        (Some(&Stage::Decode), Some(&Stage::Encode))
+    );
+    assert!(heard.is_sorted_by(|earlier, later| earlier < later), "{heard:?}");
+    assert_eq!(observed, ok(&png, "width=10"));
 }

@@ -1,4 +1,5 @@
-//! The command line. Exit codes: 0 fine, 64 bad usage or configuration, 70 anything that went wrong in between.
+//! The command line. Exit codes: 0 fine, 64 bad usage or configuration, 70 anything that went wrong in between, and 1
+//! where `kado image` could not make some of several pictures.
 
 mod configuration;
 mod connect;
@@ -13,6 +14,9 @@ mod sweep;
 mod tenants;
 
 use clap::{Parser, Subcommand};
+use kado_cache::CacheError;
+use kado_edge_host::HostError;
+use kado_image::ImageCommandError;
 use std::{io::Write, process::ExitCode};
 
 use crate::{
@@ -28,7 +32,8 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine, 64 bad usage or configuration, 70 anything that failed while running.\n\
+const EXIT_CODES: &str = "Exit codes: 0 fine, 64 bad usage or configuration, 70 anything that failed while running;\n\
+    1 where `kado image` could not make some of several pictures.\n\
     KADO_LOG sets what is logged (default: info,sqlx=warn,hyper=warn).";
 
 #[derive(Debug, Subcommand)]
@@ -51,6 +56,8 @@ enum Command {
     Cache(kado_cache::Args),
     /// Run the self-hosted edge: workerd as gateway, a pool of it for transforms, dispatcher and egress.
     Edge(Box<kado_edge_host::Args>),
+    /// Transform pictures: a file, a folder or a pattern, by the options of an image's address.
+    Image(kado_image::Args),
 }
 
 /// Why a command failed, sorted by whose turn it is.
@@ -71,6 +78,14 @@ impl CommandError {
 
     fn failed(error: &dyn std::error::Error) -> Self {
         Self::Failed(chain(error))
+    }
+
+    fn sorted(usage: bool, error: &dyn std::error::Error) -> Self {
+        if usage {
+            Self::configuration(error)
+        } else {
+            Self::failed(error)
+        }
     }
 
     const fn exit_code(&self) -> u8 {
@@ -96,6 +111,24 @@ impl From<DatabaseError> for CommandError {
 impl From<MigrationError> for CommandError {
     fn from(error: MigrationError) -> Self {
         Self::failed(&error)
+    }
+}
+
+impl From<CacheError> for CommandError {
+    fn from(error: CacheError) -> Self {
+        Self::sorted(error.is_usage(), &error)
+    }
+}
+
+impl From<HostError> for CommandError {
+    fn from(error: HostError) -> Self {
+        Self::sorted(error.is_usage(), &error)
+    }
+}
+
+impl From<ImageCommandError> for CommandError {
+    fn from(error: ImageCommandError) -> Self {
+        Self::sorted(error.is_usage(), &error)
     }
 }
 
@@ -131,16 +164,15 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Settings(args) => settings::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Doctor(args) => doctor::run(*args).await,
-        Command::Cache(args) => match kado_cache::run(args).await {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(error @ kado_cache::CacheError::Config { .. }) => Err(CommandError::configuration(&error)),
-            Err(error) => Err(CommandError::failed(&error)),
-        },
-        Command::Edge(args) => match kado_edge_host::run(*args).await {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(error @ kado_edge_host::HostError::Config { .. }) => Err(CommandError::configuration(&error)),
-            Err(error) => Err(CommandError::failed(&error)),
-        },
+        Command::Cache(args) => {
+            kado_cache::run(args).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Edge(args) => {
+            kado_edge_host::run(*args).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Image(args) => Ok(tokio::task::block_in_place(|| kado_image::run(&args))?),
     }
 }
 
@@ -158,8 +190,22 @@ fn say(line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::Cli;
+    use super::{CacheError, Cli, CommandError, HostError};
     use clap::CommandFactory;
+
+    #[test]
+    fn what_an_operator_can_put_right_is_64_and_the_rest_70() {
+        let dir = || "/var/lib/kado".into();
+        let address = || "127.0.0.1:1".to_owned();
+        let refused = || std::io::ErrorKind::PermissionDenied.into();
+        let cache = |error: CacheError| CommandError::from(error).exit_code();
+        let edge = |error: HostError| CommandError::from(error).exit_code();
+        assert_eq!(cache(CacheError::DirectoryLocked { dir: dir() }), 64);
+        assert_eq!(cache(CacheError::AddressInUse { address: address() }), 64);
+        assert_eq!(edge(HostError::StateDirLocked { dir: dir() }), 64);
+        assert_eq!(cache(CacheError::Signals(refused())), 70);
+        assert_eq!(edge(HostError::Gateway(address())), 70);
+    }
 
     #[test]
     fn the_command_line_is_consistent_and_every_argument_explained() {

@@ -4,21 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde::Deserialize;
 
 use crate::invoke;
 use crate::workspace::{Workspace, cargo};
-
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    manifest_path: PathBuf,
-}
 
 /// The folder of a copy of `package` whose manifest does not name `feature`.
 pub(super) fn without_feature(workspace: &Workspace, package: &str, version: &str, feature: &str) -> Result<PathBuf> {
@@ -46,17 +34,25 @@ fn fetch(folder: &Path, package: &str, version: &str) -> Result<PathBuf> {
     fs::write(folder.join("Cargo.toml"), manifest)
         .and_then(|()| fs::write(folder.join("src/lib.rs"), ""))
         .with_context(|| format!("writing a package in {}", folder.display()))?;
-    let mut metadata = invoke::command(cargo());
-    metadata
-        .current_dir(folder)
-        .args(["metadata", "--format-version=1", "--quiet"]);
-    let metadata: Metadata = serde_json::from_str(&invoke::read(&mut metadata)?).context("reading cargo's metadata")?;
-    metadata
-        .packages
-        .into_iter()
-        .find(|found| found.name == package)
-        .and_then(|found| found.manifest_path.parent().map(ToOwned::to_owned))
-        .ok_or_else(|| anyhow!("cargo fetched no {package} {version}"))
+    let mut fetch = invoke::command(cargo());
+    fetch.current_dir(folder).args(["fetch", "--quiet"]);
+    invoke::read(&mut fetch)?;
+    // `cargo metadata` leaves out packages without a library, so the folder that cargo has unpacked is looked up.
+    let registries = cargo_home()?.join("registry/src");
+    let found = fs::read_dir(&registries).with_context(|| format!("reading {}", registries.display()))?;
+    found
+        .filter_map(|registry| Some(registry.ok()?.path().join(format!("{package}-{version}"))))
+        .find(|source| source.join("Cargo.toml").exists())
+        .ok_or_else(|| anyhow!("cargo fetched no {package} {version} into {}", registries.display()))
+}
+
+/// Where cargo keeps what it fetches.
+fn cargo_home() -> Result<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME")
+        .filter(|home| !home.is_empty())
+        .map(PathBuf::from);
+    home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
+        .context("neither CARGO_HOME nor a home folder is known")
 }
 
 fn copy_sources(from: &Path, to: &Path) -> Result<()> {

@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: one file per measurement.
 
+mod imaging;
 mod numbers;
+mod partner;
+mod photos;
 mod request;
-mod sharp;
 
 use std::process::ExitCode;
 
@@ -14,10 +16,13 @@ use xtask::workspace::Workspace;
 pub(crate) enum Command {
     /// A JPEG through the running Worker, against sharp in the same run
     Request(request::Arguments),
+    /// The engine: in workerd and native, against sharp, by bench/cases.toml
+    Imaging(imaging::Arguments),
 }
 
 pub(super) fn run(workspace: &Workspace, command: Command) -> Result<ExitCode> {
     match command {
         Command::Request(arguments) => request::run(workspace, &arguments),
+        Command::Imaging(arguments) => imaging::run(workspace, &arguments),
     }
 }

@@ -1,4 +1,4 @@
-//! Medians.
+//! Medians and means.
 
 /// The middle value, or the mean of the two in the middle; `NaN` of nothing.
 pub(super) fn median(values: &[f64]) -> f64 {
@@ -12,6 +12,16 @@ pub(super) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The geometric mean, which for ratios is the one that means something; `NaN` of nothing.
+pub(super) fn geometric_mean(values: &[f64]) -> f64 {
+    if values.is_empty() {
+        return f64::NAN;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "there are dozens of cases")]
+    let count = values.len() as f64;
+    (values.iter().map(|value| value.ln()).sum::<f64>() / count).exp()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -21,5 +31,11 @@ mod tests {
         assert!((median(&[3.0, 1.0, 900.0]) - 3.0).abs() < f64::EPSILON);
         assert!((median(&[4.0, 1.0, 2.0, 900.0]) - 3.0).abs() < f64::EPSILON);
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn twice_as_fast_and_twice_as_slow_even_out() {
+        assert!((geometric_mean(&[0.5, 2.0]) - 1.0).abs() < 1e-9);
+        assert!(geometric_mean(&[]).is_nan());
     }
 }

@@ -15,7 +15,8 @@ use xtask::workspace::Workspace;
 use xtask::{invoke, picture, progress, sample, tools, wait};
 
 use super::numbers::median;
-use super::sharp::Sharp;
+use super::partner::{Partner, sharp};
+use super::photos;
 
 /// A picture to be measured with: its name in the table, its size, the width asked for, and how often it is measured.
 const CASES: [Case; 3] = [
@@ -77,7 +78,7 @@ struct Measured {
 pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     tools::require_bare_machine()?;
     let binaries = Binaries::build(workspace, &arguments.profile)?;
-    let mut sharp = Sharp::start(workspace)?;
+    let mut sharp = Partner::start(&mut sharp(workspace))?;
     let pictures = TemporaryFolder::new("bench")?;
     let system = progress::step("Starting a system", || System::temporary(binaries, |_| {}))?;
     raise_limits(&system)?;
@@ -107,7 +108,7 @@ fn raise_limits(system: &System) -> Result<()> {
     Ok(())
 }
 
-fn make_picture(case: &Case, photos: Option<&Path>, folder: &Path, sharp: &mut Sharp) -> Result<PathBuf> {
+fn make_picture(case: &Case, photos: Option<&Path>, folder: &Path, sharp: &mut Partner) -> Result<PathBuf> {
     let (width, height) = case.size;
     let output = folder.join(format!("{width}x{height}.jpg"));
     if output.exists() {
@@ -115,7 +116,7 @@ fn make_picture(case: &Case, photos: Option<&Path>, folder: &Path, sharp: &mut S
     }
     match photos {
         Some(photos) => {
-            let files = list(photos)?;
+            let files = photos::list(photos)?;
             let question =
                 json!({"action": "mosaic", "files": files, "width": width, "height": height, "output": output});
             sharp.ask(&question)?;
@@ -124,31 +125,6 @@ fn make_picture(case: &Case, photos: Option<&Path>, folder: &Path, sharp: &mut S
             .with_context(|| format!("writing {}", output.display()))?,
     }
     Ok(output)
-}
-
-fn list(photos: &Path) -> Result<Vec<PathBuf>> {
-    let listing = fs::read_dir(photos).with_context(|| format!("listing {}", photos.display()))?;
-    let paths = listing
-        .map(|entry| Ok(entry?.path()))
-        .collect::<std::io::Result<Vec<_>>>()?;
-    let is_picture = |path: &PathBuf| {
-        let extension = path
-            .extension()
-            .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-        matches!(extension.as_deref(), Some("png" | "jpg" | "jpeg"))
-    };
-    let mut files: Vec<PathBuf> = paths.into_iter().filter(is_picture).collect();
-    files.sort();
-    if files.is_empty() {
-        bail!("{} has no PNG or JPEG files", photos.display());
-    }
-    files
-        .iter()
-        .map(|path| {
-            path.canonicalize()
-                .with_context(|| format!("finding {}", path.display()))
-        })
-        .collect()
 }
 
 fn upload(client: &Client, edge: &str, token: &str, file: &Path) -> Result<String> {
@@ -176,7 +152,7 @@ fn upload(client: &Client, edge: &str, token: &str, file: &Path) -> Result<Strin
         .ok_or_else(|| anyhow!("the upload's answer has no id: {stored}"))
 }
 
-fn measure(case: &Case, client: &Client, base: &str, id: &str, file: &Path, sharp: &mut Sharp) -> Result<Measured> {
+fn measure(case: &Case, client: &Client, base: &str, id: &str, file: &Path, sharp: &mut Partner) -> Result<Measured> {
     let mut measured = Measured {
         name: case.name,
         input_bytes: fs::metadata(file)

@@ -1,0 +1,340 @@
+//! Scans of progressive files: a band of coefficients at a precision, into a store that keeps no more than the scale
+//! needs. A file of which only DC values are needed has no such store: its other scans are passed unread.
+
+use super::bits::{Bits, End, Window};
+use super::header::{Frame, Header, Scan};
+use super::huffman::{Code, DcTable, extend};
+use super::layout::{Coefficients, Plane};
+use super::{Damage, Failure, Restarts};
+use crate::ImageError;
+use crate::pixels::zeroed_of;
+use crate::source::SourceReader;
+
+/// Coefficients of one component.
+struct Store {
+    /// Blocks of a row.
+    across: usize,
+    /// Coefficients of a block that are kept, from the first in zigzag order.
+    kept: usize,
+    values: Vec<i16>,
+    /// Which coefficients of a block are not zero, those not kept included: what a refining scan has to know. Empty
+    /// where only DC values are kept.
+    non_zero: Vec<u64>,
+}
+
+/// Coefficients of all components.
+pub(super) struct Stores(Vec<Store>);
+
+impl Stores {
+    pub(super) fn new(planes: &[Plane]) -> Result<Self, ImageError> {
+        let store = |plane: &Plane| {
+            let blocks = plane.blocks.0 * plane.blocks.1;
+            let kept = plane.last as usize + 1;
+            Ok(Store {
+                across: plane.blocks.0,
+                kept,
+                values: zeroed_of(blocks * kept)?,
+                non_zero: zeroed_of(if kept > 1 { blocks } else { 0 })?,
+            })
+        };
+        planes.iter().map(store).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether a scan holds anything that is needed.
+    pub(super) fn needs(&self, scan: &Scan) -> bool {
+        let stores = scan.components.iter().filter_map(|entry| self.0.get(entry.index));
+        scan.band.0 == 0 || stores.into_iter().any(|store| store.kept > 1)
+    }
+
+    /// Turns the coefficients into samples.
+    pub(super) fn finish(&self, header: &Header, frame: &Frame, planes: &mut [Plane]) -> Result<(), Damage> {
+        let mut block = Coefficients::new();
+        for ((store, plane), component) in self.0.iter().zip(planes).zip(&frame.components) {
+            plane.quantise(header.quantisation_of(component)?);
+            for (index, values) in store.values.chunks_exact(store.kept).enumerate() {
+                let offset = plane.offset(index % store.across, index / store.across);
+                let Some((dc, values)) = values.split_first() else {
+                    continue;
+                };
+                if plane.block == (1, 1) {
+                    plane.put_dc(offset, i32::from(*dc));
+                    continue;
+                }
+                for (index, value) in (1u32..).zip(values) {
+                    if *value != 0 {
+                        plane.set(&mut block, index, i32::from(*value));
+                    }
+                }
+                plane.put(offset, i32::from(*dc), &mut block);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Decodes a scan into the store. Says what ended it.
+pub(super) fn decode(
+    header: &Header,
+    scan: &Scan,
+    stores: &mut Stores,
+    window: &mut Window,
+    reader: &mut SourceReader<'_>,
+) -> Result<End, Failure> {
+    let frame = header
+        .frame
+        .as_ref()
+        .ok_or(Damage("a scan comes before the frame header"))?;
+    if scan.band.0 == 0 {
+        decode_dc(header, frame, scan, stores, window, reader)
+    } else {
+        decode_ac(header, frame, scan, stores, window, reader)
+    }
+}
+
+fn decode_dc(
+    header: &Header,
+    frame: &Frame,
+    scan: &Scan,
+    stores: &mut Stores,
+    window: &mut Window,
+    reader: &mut SourceReader<'_>,
+) -> Result<End, Failure> {
+    let mut parts = Vec::new();
+    let mut size = frame.mcus();
+    for entry in &scan.components {
+        let component = frame.components.get(entry.index);
+        let component = component.ok_or(Damage("a scan names a component that the frame lacks"))?;
+        let mut step = (component.sampling.0 as usize, component.sampling.1 as usize);
+        if scan.components.len() == 1 {
+            step = (1, 1);
+            size = frame.blocks(component);
+        }
+        let table = match scan.high {
+            0 => Some(DcTable::new(header.dc_code(entry.dc)?)),
+            _ => None,
+        };
+        parts.push((entry.index, step, table));
+    }
+    let mut bits = window.start(reader)?;
+    let mut restarts = Restarts::new(header.restart_interval);
+    let mut predictions = [0i32; 4];
+    for row in 0..size.1 as usize {
+        for column in 0..size.0 as usize {
+            if restarts.is_due() {
+                bits = restarts.pass(window, reader)?;
+                predictions = [0; 4];
+            }
+            window.top_up(&mut bits, reader)?;
+            for ((index, step, table), prediction) in parts.iter().zip(&mut predictions) {
+                let Some(store) = stores.0.get_mut(*index) else {
+                    continue;
+                };
+                for y in 0..step.1 {
+                    for x in 0..step.0 {
+                        bits.refill(window.bytes());
+                        let at = (row * step.1 + y) * store.across + column * step.0 + x;
+                        let Some(value) = store.values.get_mut(at * store.kept) else {
+                            continue;
+                        };
+                        if let Some(table) = table {
+                            let difference = table.read(&mut bits).ok_or(Damage("bits that are no code"))?;
+                            *prediction = prediction.wrapping_add(difference);
+                            *value = (*prediction << scan.low) as i16;
+                        } else {
+                            *value |= i16::from(bits.take_bit()) << scan.low;
+                        }
+                    }
+                }
+            }
+            if window.is_overrun(&bits) {
+                return Err(Damage("a scan's data end too early").into());
+            }
+        }
+    }
+    Ok(window.finish(reader)?)
+}
+
+fn decode_ac(
+    header: &Header,
+    frame: &Frame,
+    scan: &Scan,
+    stores: &mut Stores,
+    window: &mut Window,
+    reader: &mut SourceReader<'_>,
+) -> Result<End, Failure> {
+    let lacking = Damage("a scan names a component that the frame lacks");
+    let [entry] = *scan.components else {
+        return Err(lacking.into());
+    };
+    let component = frame.components.get(entry.index).ok_or(lacking)?;
+    let store = stores.0.get_mut(entry.index).ok_or(lacking)?;
+    let code = header.ac_code(entry.ac)?;
+    let (columns, rows) = frame.blocks(component);
+    let mut bits = window.start(reader)?;
+    let mut restarts = Restarts::new(header.restart_interval);
+    let mut band = Band {
+        code,
+        first: scan.band.0,
+        last: scan.band.1,
+        low: scan.low,
+        ended: 0,
+    };
+    for row in 0..rows as usize {
+        for column in 0..columns as usize {
+            if restarts.is_due() {
+                bits = restarts.pass(window, reader)?;
+                band.ended = 0;
+            }
+            window.top_up(&mut bits, reader)?;
+            let at = row * store.across + column;
+            let values = store.values.get_mut(at * store.kept..(at + 1) * store.kept);
+            let (Some(values), Some(non_zero)) = (values, store.non_zero.get_mut(at)) else {
+                continue;
+            };
+            let block = Entry { values, non_zero };
+            let read = if scan.high == 0 {
+                band.read_first(&mut bits, window.bytes(), block)
+            } else {
+                band.refine(&mut bits, window.bytes(), block)
+            };
+            read.ok_or(Damage("bits that are no code"))?;
+            if window.is_overrun(&bits) {
+                return Err(Damage("a scan's data end too early").into());
+            }
+        }
+    }
+    Ok(window.finish(reader)?)
+}
+
+/// A block in the store.
+struct Entry<'a> {
+    values: &'a mut [i16],
+    non_zero: &'a mut u64,
+}
+
+impl Entry<'_> {
+    #[inline(always)]
+    fn put(&mut self, index: u32, value: i32) {
+        *self.non_zero |= 1 << (index & 63);
+        if let Some(to) = self.values.get_mut(index as usize) {
+            *to = value as i16;
+        }
+    }
+
+    /// One more bit of a value that is not zero.
+    #[inline(always)]
+    fn refine(&mut self, index: u32, bit: i16) {
+        if let Some(value) = self.values.get_mut(index as usize)
+            && *value & bit == 0
+        {
+            *value = if *value < 0 {
+                value.wrapping_sub(bit)
+            } else {
+                value.wrapping_add(bit)
+            };
+        }
+    }
+}
+
+/// What the blocks of a scan of AC coefficients are read with.
+struct Band<'a> {
+    code: &'a Code,
+    first: u32,
+    last: u32,
+    low: u32,
+    /// Blocks to come that have ended already.
+    ended: u32,
+}
+
+impl Band<'_> {
+    #[inline(always)]
+    fn read_first(&mut self, bits: &mut Bits, bytes: &[u8], mut block: Entry<'_>) -> Option<()> {
+        if self.ended > 0 {
+            self.ended -= 1;
+            return Some(());
+        }
+        let mut index = self.first;
+        while index <= self.last {
+            bits.refill(bytes);
+            let symbol = u32::from(self.code.read(bits)?);
+            let (run, size) = (symbol >> 4, symbol & 15);
+            match (run, size) {
+                (15, 0) => index += 16,
+                (_, 0) => {
+                    self.ended = (1 << run) - 1 + bits.take(run);
+                    return Some(());
+                }
+                _ => {
+                    index += run;
+                    if index > self.last {
+                        return None;
+                    }
+                    block.put(index, extend(bits.take(size), size) << self.low);
+                    index += 1;
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn refine(&mut self, bits: &mut Bits, bytes: &[u8], mut block: Entry<'_>) -> Option<()> {
+        let bit = 1i16 << self.low;
+        let mut index = self.first;
+        while index <= self.last && self.ended == 0 {
+            bits.refill(bytes);
+            let symbol = u32::from(self.code.read(bits)?);
+            let (mut run, size) = (symbol >> 4, symbol & 15);
+            let value = match (run, size) {
+                (15, 0) => 0,
+                (_, 0) => {
+                    self.ended = (1 << run) + bits.take(run);
+                    break;
+                }
+                (_, 1) => i32::from(if bits.take_bit() { bit } else { -bit }),
+                _ => return None,
+            };
+            // Passes `run` zeroes; what is not zero on the way gets its bit.
+            while index <= self.last {
+                if *block.non_zero >> index & 1 == 1 {
+                    bits.refill(bytes);
+                    if bits.take_bit() {
+                        block.refine(index, bit);
+                    }
+                } else if run == 0 {
+                    break;
+                } else {
+                    run -= 1;
+                }
+                index += 1;
+            }
+            if value != 0 {
+                if index > self.last {
+                    return None;
+                }
+                block.put(index, value);
+            }
+            index += 1;
+        }
+        if self.ended > 0 {
+            self.ended -= 1;
+            for index in index..=self.last {
+                if *block.non_zero >> index & 1 == 1 {
+                    bits.refill(bytes);
+                    if bits.take_bit() {
+                        block.refine(index, bit);
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+/// Bytes that the store takes for a component of so many blocks.
+pub(crate) const fn store_bytes(blocks: u64, last: u64) -> u64 {
+    if last == 0 {
+        2 * blocks
+    } else {
+        (2 * (last + 1) + 8) * blocks
+    }
+}

@@ -1,0 +1,150 @@
+//! Components as a decoder left them, each at its own resolution, and their way to pixels.
+
+use super::{Channels, Raster, resample};
+use crate::color::Inks;
+use crate::{ImageError, Region};
+
+/// What components mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Model {
+    Grey,
+    Rgb,
+    /// As JFIF defines it: BT.601, full range.
+    YCbCr,
+    /// Ink; inverted where full ink is stored as 0.
+    Cmyk {
+        inverted: bool,
+    },
+    /// Ink whose first three components are stored as `YCbCr`.
+    Ycck {
+        inverted: bool,
+    },
+}
+
+/// One component.
+#[derive(Clone, Debug)]
+pub(crate) struct Samples {
+    raster: Raster,
+    /// Samples for a pixel, across and down.
+    per_pixel: (f64, f64),
+}
+
+/// A decoded picture.
+#[derive(Clone, Debug)]
+pub(crate) struct Planes {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) model: Model,
+    pub(crate) samples: Vec<Samples>,
+    /// The press that the inks are for.
+    pub(crate) inks: Option<Inks>,
+}
+
+impl Samples {
+    /// Takes the upper left `size` out of rows of `stride` bytes.
+    pub(crate) fn cut(mut data: Vec<u8>, stride: usize, size: (u32, u32), per_pixel: (f64, f64)) -> Self {
+        let (width, height) = (size.0 as usize, size.1 as usize);
+        if width < stride {
+            for row in 1..height {
+                data.copy_within(row * stride..row * stride + width, row * width);
+            }
+        }
+        data.truncate(width * height);
+        Self {
+            raster: Raster {
+                width: size.0,
+                height: size.1,
+                channels: Channels::Grey,
+                data,
+            },
+            per_pixel,
+        }
+    }
+
+    fn resample(self, region: Region, size: (u32, u32)) -> Result<Vec<u8>, ImageError> {
+        let (x, y) = self.per_pixel;
+        let region = Region {
+            left: region.left * x,
+            top: region.top * y,
+            width: region.width * x,
+            height: region.height * y,
+        };
+        Ok(resample(self.raster, region, size)?.data)
+    }
+}
+
+impl Planes {
+    /// Brings a region to a size, and its components to grey or RGB.
+    ///
+    /// The conversion is linear, so it may as well come after the filter, on fewer pixels.
+    pub(crate) fn resample(self, region: Region, (width, height): (u32, u32)) -> Result<Raster, ImageError> {
+        let lost = ImageError::Internal("the resampler lost pixels");
+        let mut planes = self
+            .samples
+            .into_iter()
+            .map(|samples| samples.resample(region, (width, height)));
+        let mut next = || {
+            planes
+                .next()
+                .unwrap_or(Err(ImageError::Internal("a component is missing")))
+        };
+        if self.model == Model::Grey {
+            return Raster::from_data(width, height, Channels::Grey, next()?).ok_or(lost);
+        }
+        let mut raster = Raster::zeroed(width, height, Channels::Rgb)?;
+        let components = [next()?, next()?, next()?];
+        match self.model {
+            Model::Grey | Model::Rgb => interleave(&mut raster.data, &components, |rgb| rgb),
+            Model::YCbCr => interleave(&mut raster.data, &components, to_rgb),
+            Model::Cmyk { inverted } => {
+                interleave(&mut raster.data, &components, |ink| ink.map(|ink| light(ink, inverted)));
+                print(&mut raster.data, next()?, inverted, self.inks.as_ref())?;
+            }
+            Model::Ycck { inverted } => {
+                // What converts to RGB is the light that the stored inks leave.
+                interleave(&mut raster.data, &components, |ycc| {
+                    to_rgb(ycc).map(|ink| light(255 - ink, inverted))
+                });
+                print(&mut raster.data, next()?, inverted, self.inks.as_ref())?;
+            }
+        }
+        Ok(raster)
+    }
+}
+
+#[inline(always)]
+fn interleave(pixels: &mut [u8], [a, b, c]: &[Vec<u8>; 3], convert: impl Fn([u8; 3]) -> [u8; 3]) {
+    for (((pixel, a), b), c) in pixels.chunks_exact_mut(3).zip(a).zip(b).zip(c) {
+        pixel.copy_from_slice(&convert([*a, *b, *c]));
+    }
+}
+
+const fn light(stored: u8, inverted: bool) -> u8 {
+    if inverted { stored } else { 255 - stored }
+}
+
+/// What is seen of the light that coloured inks leave, with the black one.
+fn print(pixels: &mut [u8], mut black: Vec<u8>, inverted: bool, inks: Option<&Inks>) -> Result<(), ImageError> {
+    for black in &mut black {
+        *black = light(*black, inverted);
+    }
+    if let Some(inks) = inks {
+        return inks.print(pixels, &black);
+    }
+    // Without a profile the inks are ideal.
+    for (pixel, left) in pixels.chunks_exact_mut(3).zip(black) {
+        for channel in pixel {
+            *channel = ((u32::from(*channel) * u32::from(left) + 127) / 255) as u8;
+        }
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn to_rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
+    const HALF: i32 = 1 << 15;
+    let y = (i32::from(y) << 16) + HALF;
+    let (cb, cr) = (i32::from(cb) - 128, i32::from(cr) - 128);
+    // 1.402, 0.344136, 0.714136 and 1.772 with 16 bits of fraction.
+    [y + 91_881 * cr, y - 22_554 * cb - 46_802 * cr, y + 116_130 * cb].map(|value| (value >> 16).clamp(0, 255) as u8)
+}

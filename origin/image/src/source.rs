@@ -1,0 +1,33 @@
+//! A file as the engine reads it: at an offset, never whole.
+
+use kado_imaging::{Source, SourceError};
+use std::{fs::File, io, os::unix::fs::FileExt};
+
+/// An open file and its length, which is taken once.
+#[derive(Debug)]
+pub(crate) struct FileSource {
+    file: File,
+    length: u64,
+}
+
+impl FileSource {
+    pub(crate) fn new(file: File) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        Ok(Self { file, length })
+    }
+}
+
+impl Source for FileSource {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError> {
+        loop {
+            match self.file.read_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map_err(|error| SourceError::Failed(error.to_string())),
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The lanes: whichever makes a picture, the Worker's WebAssembly or the native engine, its bytes are the same.
+
+use anyhow::{Result, ensure};
+use kado_imaging::samples::{self, JpegColor, JpegSample};
+use kado_imaging::{
+    ClientHints, Codecs, Encoders, ImageOptions, Limits, NativeCodecs, WebpSettings, negotiate, process,
+};
+use kado_tests::{Site, crowd};
+use png::{BitDepth, ColorType};
+use serde_json::json;
+
+/// Odd sides: every kernel has pixels left over behind its last whole vector, and every JPEG blocks over its edges.
+const WIDTH: u16 = 333;
+const HEIGHT: u16 = 251;
+/// Requests at the same time.
+const CLIENTS: usize = 4;
+
+/// What each source is asked for.
+const OPTIONS: [&str; 14] = [
+    "format=png",
+    "width=100,format=png",
+    "width=41,format=png",
+    "width=97,height=55,fit=cover,gravity=0.3x0.7,format=png",
+    "width=140,height=140,fit=pad,background=red,format=png",
+    "width=120,height=31,fit=squeeze,flip=h,rotate=90,format=png",
+    "width=150,sharpen=1.5,gamma=1.4,brightness=1.1,contrast=0.9,saturation=1.3,format=png",
+    "width=160,border=3:red,trim=7;5;3;9,format=png",
+    "width=500,fit=contain,format=jpeg",
+    "width=170,format=jpeg",
+    "width=170,quality=95,format=baseline-jpeg",
+    "width=170,quality=40,format=jpeg",
+    "width=131,format=webp",
+    "width=90,height=90,fit=crop,quality=50,format=webp",
+];
+
+fn jpegs() -> Vec<(&'static str, Vec<u8>)> {
+    let of = |color, progressive_scans, restart_interval, orientation| {
+        let sample = JpegSample {
+            color,
+            progressive_scans,
+            restart_interval,
+            orientation,
+            ..JpegSample::default()
+        };
+        sample.encode(WIDTH, HEIGHT)
+    };
+    let full = JpegColor::Color(1, 1);
+    let half = JpegColor::Color(2, 2);
+    vec![
+        ("JPEG 4:2:0", of(half, 0, 0, 0)),
+        ("JPEG 4:2:2", of(JpegColor::Color(2, 1), 0, 0, 0)),
+        ("JPEG 4:4:4", of(full, 0, 0, 0)),
+        ("JPEG grey", of(JpegColor::Grey, 0, 0, 0)),
+        ("JPEG CMYK", of(JpegColor::Cmyk, 0, 0, 0)),
+        ("JPEG with restarts, lying on its side", of(half, 0, 5, 6)),
+        ("JPEG 4:2:0 progressive", of(half, 4, 0, 0)),
+        ("JPEG 4:4:4 progressive", of(full, 10, 0, 0)),
+        ("JPEG grey progressive", of(JpegColor::Grey, 4, 0, 0)),
+    ]
+}
+
+fn others() -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let (width, height) = (u32::from(WIDTH), u32::from(HEIGHT));
+    let png = |color, depth, data: &[u8]| samples::png_of(width, height, color, depth, data);
+    let rgb = samples::scene(width, height);
+    let grey: Vec<u8> = rgb.chunks_exact(3).map(|pixel| pixel[1]).collect();
+    let deep: Vec<u8> = rgb
+        .windows(2)
+        .flatten()
+        .copied()
+        .take(rgb.len() * 2 - 2)
+        .chain([1, 2])
+        .collect();
+    let rgba = samples::scene_rgba(width, height);
+    let lossy = NativeCodecs.webp(&rgba, width, height, &WebpSettings::default())?;
+    Ok(vec![
+        ("PNG RGB", samples::png_rgb(width, height)),
+        ("PNG RGBA", samples::png_rgba(width, height)),
+        ("PNG grey", png(ColorType::Grayscale, BitDepth::Eight, &grey)),
+        ("PNG palette", png(ColorType::Indexed, BitDepth::Eight, &grey)),
+        ("PNG 16 bits", png(ColorType::Rgb, BitDepth::Sixteen, &deep)),
+        ("WebP lossless", samples::webp_lossless(width, height, false)),
+        ("WebP lossless with alpha", samples::webp_lossless(width, height, true)),
+        ("WebP lossy with alpha", lossy),
+    ])
+}
+
+/// What the native engine makes of it, in this process.
+fn natively(source: &[u8], options: &str) -> Result<Vec<u8>> {
+    let options = ImageOptions::parse(options).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+    let encoders = Encoders {
+        webp: true,
+        avif: false,
+    };
+    let resolved = negotiate(options, &ClientHints::default(), encoders).resolved;
+    let output = process(&source.to_vec(), &resolved, &Limits::EDGE, &NativeCodecs, &|| false)?;
+    Ok(output.bytes)
+}
+
+/// The same bytes; of WebP with transparency the same pixels. libwebp's lossless coder, which writes the alpha plane,
+/// weighs its choices by logarithms, and those of two C libraries may differ in the last bit.
+fn is_same(worker: &[u8], native: &[u8]) -> Result<bool> {
+    let has_alpha_plane = |file: &[u8]| file.get(30..34) == Some(b"ALPH");
+    Ok(if has_alpha_plane(worker) && has_alpha_plane(native) {
+        natively(worker, "format=png")? == natively(native, "format=png")?
+    } else {
+        worker == native
+    })
+}
+
+/// How two answers differ, for a person.
+fn difference(worker: &[u8], native: &[u8]) -> String {
+    let at = worker.iter().zip(native).position(|(worker, native)| worker != native);
+    format!(
+        "{} bytes from the Worker, {} natively, first difference at {at:?}",
+        worker.len(),
+        native.len()
+    )
+}
+
+/// Every pair that differs, over all options.
+fn differences(site: &Site, name: &str, source: &[u8]) -> Result<Vec<String>> {
+    let id = site.upload(source)?;
+    let mut found = Vec::new();
+    for options in OPTIONS.chunks(CLIENTS) {
+        let answers = crowd(options.len(), |index| site.image(options[index], &format!("u/{id}")))?;
+        for (options, answer) in options.iter().zip(answers) {
+            ensure!(answer.status == 200, "{name}, {options}: {}", answer.json());
+            let native = natively(source, options)?;
+            if !is_same(&answer.body, &native)? {
+                found.push(format!("{name}, {options}: {}", difference(&answer.body, &native)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn assert_same(sources: &[(&str, Vec<u8>)]) -> Result<()> {
+    let site = Site::fresh()?;
+    let plenty = json!({ "quota": 100_000, "windowSeconds": 60, "mode": "fast" });
+    site.set_all(&json!({ "limitImages": plenty, "limitTransform": plenty }))?;
+    let mut found = Vec::new();
+    for (name, source) in sources {
+        found.extend(differences(&site, name, source)?);
+    }
+    assert!(found.is_empty(), "{} differ:\n{}", found.len(), found.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn the_worker_and_the_native_engine_make_the_same_bytes_of_jpegs() -> Result<()> {
+    assert_same(&jpegs())
+}
+
+#[test]
+fn the_worker_and_the_native_engine_make_the_same_bytes_of_pngs_and_webps() -> Result<()> {
+    assert_same(&others()?)
+}

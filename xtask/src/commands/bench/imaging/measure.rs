@@ -1,0 +1,129 @@
+//! One case on three sides, in turns.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use xtask::temporary::TemporaryFolder;
+
+use super::cases::Case;
+use super::worker::Worker;
+use crate::commands::bench::numbers::median;
+use crate::commands::bench::partner::Partner;
+
+/// Rounds before the first measured one: code is compiled, memory grows.
+const WARM_UP: usize = 2;
+
+/// The sides that live through all cases.
+pub(super) struct Sides {
+    pub(super) native: Partner,
+    pub(super) sharp: Partner,
+    /// Where answers lie to be compared.
+    pub(super) folder: TemporaryFolder,
+}
+
+/// What came of a case: medians, in milliseconds.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Measured {
+    pub(super) name: String,
+    pub(super) family: String,
+    pub(super) runs: usize,
+    pub(super) input_bytes: u64,
+    /// `None` where the case is too large for an isolate.
+    pub(super) worker: Option<OfWorker>,
+    pub(super) native: f64,
+    pub(super) sharp: f64,
+    pub(super) our_bytes: u64,
+    pub(super) their_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct OfWorker {
+    /// Without what draining the same body takes.
+    pub(super) milliseconds: f64,
+    pub(super) memory_mib: u64,
+}
+
+/// Times of the rounds.
+#[derive(Default)]
+struct Rounds {
+    worker: Vec<f64>,
+    native: Vec<f64>,
+    sharp: Vec<f64>,
+}
+
+pub(super) fn measure(case: &Case, file: &Path, worker: &Worker, sides: &mut Sides) -> Result<Measured> {
+    let picture = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let (our_bytes, their_bytes) = sides.compare(case, file)?;
+    let options = case.options();
+    let mut rounds = Rounds::default();
+    let mut memory_mib = None;
+    for round in 0..case.size.runs + WARM_UP {
+        let ours = worker_round(worker, &picture, &options)?;
+        let native = milliseconds(&sides.native.ask(&json!({ "file": file, "options": options }))?)?;
+        let sharp = milliseconds(&sides.sharp.ask(&question(case, file))?)?;
+        if round >= WARM_UP {
+            rounds.worker.extend(ours.map(|ours| ours.milliseconds));
+            rounds.native.push(native);
+            rounds.sharp.push(sharp);
+        }
+        memory_mib = ours.map(|ours| ours.memory_mib);
+    }
+    Ok(Measured {
+        name: case.name(),
+        family: case.source.family.clone(),
+        runs: case.size.runs,
+        input_bytes: picture.len() as u64,
+        worker: memory_mib.map(|memory_mib| OfWorker {
+            milliseconds: median(&rounds.worker),
+            memory_mib,
+        }),
+        native: median(&rounds.native),
+        sharp: median(&rounds.sharp),
+        our_bytes,
+        their_bytes,
+    })
+}
+
+/// `None` where the picture is too large for an isolate.
+fn worker_round(worker: &Worker, picture: &[u8], options: &str) -> Result<Option<OfWorker>> {
+    let Some(done) = worker.transform(picture, options)? else {
+        return Ok(None);
+    };
+    Ok(Some(OfWorker {
+        milliseconds: done.milliseconds - worker.drain(picture)?,
+        memory_mib: done.memory_mib,
+    }))
+}
+
+fn question(case: &Case, file: &Path) -> Value {
+    json!({
+        "action": "transform", "file": file, "width": case.width,
+        "format": case.output.name, "settings": case.output.settings,
+    })
+}
+
+fn milliseconds(answer: &Value) -> Result<f64> {
+    answer["milliseconds"].as_f64().context("an answer without its time")
+}
+
+impl Sides {
+    /// Makes the answer once on either side and refuses to go on where they are not coded alike. Gives their bytes.
+    fn compare(&mut self, case: &Case, file: &Path) -> Result<(u64, u64)> {
+        let path = |name: &str| -> PathBuf { self.folder.path().join(name) };
+        let (ours, theirs) = (path("ours"), path("theirs"));
+        self.native
+            .ask(&json!({ "file": file, "options": case.options(), "output": ours }))?;
+        let mut asked = question(case, file);
+        asked["output"] = json!(theirs);
+        self.sharp.ask(&asked)?;
+        let mut coding = |file: &Path| self.sharp.ask(&json!({ "action": "coding", "file": file }));
+        let (our_coding, their_coding) = (coding(&ours)?, coding(&theirs)?);
+        if our_coding != their_coding {
+            bail!("{}: ours is {our_coding}, sharp's {their_coding}", case.name());
+        }
+        let size = |file: &Path| fs::metadata(file).map(|meta| meta.len());
+        Ok((size(&ours)?, size(&theirs)?))
+    }
+}

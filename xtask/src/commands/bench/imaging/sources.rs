@@ -1,0 +1,51 @@
+//! The pictures that are measured with: mosaics of photographs, which keep a photograph's entropy at any size.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use xtask::random;
+use xtask::workspace::Workspace;
+
+use super::super::partner::Partner;
+use super::super::photos;
+use super::cases::{Size, Source};
+
+/// Pictures made by this run or an earlier one of the same photographs.
+pub(super) struct Pictures {
+    photos: Vec<PathBuf>,
+    folder: PathBuf,
+}
+
+impl Pictures {
+    pub(super) fn of(workspace: &Workspace, photos: &Path) -> Result<Self> {
+        let photos = photos::list(photos)?;
+        let mut hash = Sha256::new();
+        for photo in &photos {
+            hash.update(fs::read(photo).with_context(|| format!("reading {}", photo.display()))?);
+        }
+        let folder = workspace
+            .target
+            .join("kado/bench")
+            .join(&random::to_hex(&hash.finalize())[..16]);
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        Ok(Self { photos, folder })
+    }
+
+    /// The file; made if it is not there.
+    pub(super) fn get(&self, source: &Source, size: &Size, sharp: &mut Partner) -> Result<PathBuf> {
+        let name = format!("{}-{}x{}.{}", source.name, size.width, size.height, source.format);
+        let path = self.folder.join(&name);
+        if !path.exists() {
+            let unfinished = self.folder.join(format!("unfinished-{name}"));
+            sharp.ask(&json!({
+                "action": "mosaic", "files": self.photos, "width": size.width, "height": size.height,
+                "format": source.format, "settings": source.settings, "output": unfinished,
+            }))?;
+            fs::rename(&unfinished, &path).with_context(|| format!("naming {}", path.display()))?;
+        }
+        Ok(path)
+    }
+}
