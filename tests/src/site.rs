@@ -110,20 +110,34 @@ impl Site {
     /// # Errors
     /// When the value is refused.
     pub fn set(&self, name: &str, value: &Value) -> Result<()> {
-        self.set_all(&json!({ name: value }))
+        self.patch(&json!({ name: value }))
     }
 
-    /// Sets several settings of this tenant at once.
-    ///
-    /// # Errors
-    /// When one of the values is refused.
-    pub fn set_all(&self, settings: &Value) -> Result<()> {
+    fn patch(&self, settings: &Value) -> Result<()> {
         let headers = [("authorization", self.bearer.as_str()), ("if-match", "*")];
         let answer = self
             .client
             .send_json("PATCH", "/api/admin/settings", &headers, settings)?;
         ensure!(answer.status == 200, "{settings}: {} {}", answer.status, answer.json());
         Ok(())
+    }
+
+    /// Changes several settings at once, and waits until the edge goes by them. The limit of API requests is what the
+    /// edge tells of its settings; where `settings` does not change it, it becomes an unusual one.
+    ///
+    /// # Errors
+    /// When one of the values is refused, or the edge does not learn of them.
+    pub fn settle(&self, mut settings: Value) -> Result<()> {
+        const UNUSUAL: u64 = 299;
+        if settings.get("limitApi").is_none() {
+            settings["limitApi"] = json!({ "quota": UNUSUAL, "windowSeconds": 60, "mode": "fast" });
+        }
+        let quota = settings["limitApi"]["quota"].to_string();
+        self.patch(&settings)?;
+        wait_until("the edge knows the settings", Duration::from_secs(5), || {
+            let answer = self.client.get("/api/content/none").ok()?;
+            (answer.header("x-ratelimit-limit") == Some(quota.as_str())).then_some(())
+        })
     }
 
     /// Signs in.

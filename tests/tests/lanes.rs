@@ -138,7 +138,7 @@ fn differences(site: &Site, name: &str, source: &[u8]) -> Result<Vec<String>> {
 fn assert_same(sources: &[(&str, Vec<u8>)]) -> Result<()> {
     let site = Site::fresh()?;
     let plenty = json!({ "quota": 100_000, "windowSeconds": 60, "mode": "fast" });
-    site.set_all(&json!({ "limitImages": plenty, "limitTransform": plenty }))?;
+    site.settle(json!({ "limitImages": plenty, "limitTransform": plenty }))?;
     let mut found = Vec::new();
     for (name, source) in sources {
         found.extend(differences(&site, name, source)?);

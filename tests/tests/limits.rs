@@ -11,14 +11,7 @@ use serde_json::json;
 fn of_thirty_at_once_a_strict_limit_of_twenty_admits_exactly_twenty() -> Result<()> {
     let site = Site::fresh()?;
     let id = site.upload(&pictures::photo_jpeg(64, 48))?;
-    site.set_all(&json!({
-        "limitTransform": {"quota": 20, "windowSeconds": 60, "mode": "strict"},
-        "limitApi": {"quota": 299, "windowSeconds": 60, "mode": "fast"},
-    }))?;
-    wait_until("the edge knows the new limits", Duration::from_secs(5), || {
-        let answer = site.client.get("/api/content/none").ok()?;
-        (answer.header("x-ratelimit-limit") == Some("299")).then_some(())
-    })?;
+    site.settle(json!({ "limitTransform": {"quota": 20, "windowSeconds": 60, "mode": "strict"} }))?;
     let answers = crowd(30, |number| site.client.get(&format!("/img/w={}/u/{id}", number + 1)))?;
     let mut outcomes = BTreeMap::new();
     for answer in &answers {
@@ -81,11 +74,7 @@ fn a_changed_limit_is_in_force_within_five_seconds() -> Result<()> {
         site.client.get("/api/content/none")?.header("x-ratelimit-limit"),
         Some("300")
     );
-    site.set("limitApi", &json!({"quota": 250, "windowSeconds": 60, "mode": "fast"}))?;
-    wait_until("the new limit", Duration::from_secs(5), || {
-        let answer = site.client.get("/api/content/none").ok()?;
-        (answer.header("x-ratelimit-limit") == Some("250")).then_some(())
-    })
+    site.settle(json!({ "limitApi": {"quota": 250, "windowSeconds": 60, "mode": "fast"} }))
 }
 
 #[test]
@@ -135,11 +124,7 @@ fn a_burst_within_the_quota_of_a_fast_limit_is_served_whole() -> Result<()> {
 #[test]
 fn a_fast_limit_never_admits_more_than_its_burst_and_rate() -> Result<()> {
     let site = Site::fresh()?;
-    site.set_all(&json!({"limitApi": {"quota": 100, "windowSeconds": 100, "mode": "fast"}}))?;
-    wait_until("the new limit", Duration::from_secs(5), || {
-        let answer = site.client.get("/api/content/none").ok()?;
-        (answer.header("x-ratelimit-limit") == Some("100")).then_some(())
-    })?;
+    site.settle(json!({ "limitApi": {"quota": 100, "windowSeconds": 100, "mode": "fast"} }))?;
     let started = Instant::now();
     let answers = crowd(160, |_| site.client.get("/api/content/none"))?;
     let passed = answers.iter().filter(|answer| answer.status != 429).count();

@@ -12,11 +12,7 @@ use serde_json::{Value, json};
 /// A tenant that may fetch from these, and an edge that knows it.
 fn site_allowing(sources: &Value) -> Result<Site> {
     let site = Site::fresh()?;
-    site.set_all(&json!({"allowedSources": sources, "limitApi": {"quota": 299, "windowSeconds": 60, "mode": "fast"}}))?;
-    wait_until("the edge knows the settings", Duration::from_secs(5), || {
-        let answer = site.client.get("/api/content/none").ok()?;
-        (answer.header("x-ratelimit-limit") == Some("299")).then_some(())
-    })?;
+    site.settle(json!({ "allowedSources": sources }))?;
     Ok(site)
 }
 
