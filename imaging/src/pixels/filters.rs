@@ -380,10 +380,10 @@ fn oil(raster: &mut Raster, radius: usize, cancel: &dyn Fn() -> bool) -> Result<
                 .copied()
                 .unwrap_or_default();
             let [pixels, totals @ ..] = commonest;
-            if pixels > 0 {
-                for (value, total) in target.iter_mut().zip(totals) {
-                    *value = ((total + pixels / 2) / pixels) as u8;
-                }
+            for (value, total) in target.iter_mut().zip(totals) {
+                *value = (total + pixels / 2)
+                    .checked_div(pixels)
+                    .map_or(*value, |mean| mean as u8);
             }
         }
     }

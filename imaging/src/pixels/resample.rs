@@ -1,9 +1,10 @@
 //! Resampling with Lanczos3 in sRGB values, alpha premultiplied.
 
-use super::{Channels, Raster, zeroed};
+use super::{Channels, Raster};
 use crate::{ImageError, Region};
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3, U8x4};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 /// Resamples a region of `source` to a size. Pixels beside the region are seen by the filter at its edges.
 pub(crate) fn resample(mut source: Raster, region: Region, (width, height): (u32, u32)) -> Result<Raster, ImageError> {
@@ -21,29 +22,31 @@ pub(crate) fn resample(mut source: Raster, region: Region, (width, height): (u32
     if premultiplied {
         premultiply(&mut source.data);
     }
-    let pixel_type = match source.channels {
-        Channels::Grey => PixelType::U8,
-        Channels::Rgb => PixelType::U8x3,
-        Channels::Rgba => PixelType::U8x4,
-    };
+    let mut resampled = Raster::zeroed(width, height, source.channels)?;
+    // With the pixels' type left open, the library's kernels for all its types come along.
+    match source.channels {
+        Channels::Grey => convolve::<U8>(&source, region, &mut resampled),
+        Channels::Rgb => convolve::<U8x3>(&source, region, &mut resampled),
+        Channels::Rgba => convolve::<U8x4>(&source, region, &mut resampled),
+    }?;
+    if premultiplied {
+        unpremultiply(&mut resampled.data);
+    }
+    Ok(resampled)
+}
+
+fn convolve<P: PixelTrait>(source: &Raster, region: Region, target: &mut Raster) -> Result<(), ImageError> {
     let internal = |_| ImageError::Internal("the resampler was given buffers of the wrong size");
-    let bytes = width as usize * height as usize * source.channels.count();
-    let from = ImageRef::new(source.width, source.height, &source.data, pixel_type).map_err(internal)?;
-    let mut to = Image::from_vec_u8(width, height, zeroed(bytes)?, pixel_type).map_err(internal)?;
+    let from = TypedImageRef::<P>::from_buffer(source.width, source.height, &source.data).map_err(internal)?;
+    let mut to = TypedImage::<P>::from_buffer(target.width, target.height, &mut target.data).map_err(internal)?;
     // The library's own alpha handling is left off: rustc 1.95 miscompiles its division for SIMD128.
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
         .crop(region.left, region.top, region.width, region.height)
         .use_alpha(false);
     Resizer::new()
-        .resize(&from, &mut to, &options)
-        .map_err(|_| ImageError::Internal("the resampler refused the region"))?;
-    let mut resampled = Raster::from_data(width, height, source.channels, to.into_vec())
-        .ok_or(ImageError::Internal("the resampler lost pixels"))?;
-    if premultiplied {
-        unpremultiply(&mut resampled.data);
-    }
-    Ok(resampled)
+        .resize_typed(&from, &mut to, &options)
+        .map_err(|_| ImageError::Internal("the resampler refused the region"))
 }
 
 /// The part of a region that lies in the picture. Rounding may leave an edge a hair outside, which the resampler refuses.
