@@ -17,20 +17,20 @@ pub(super) struct Plane {
     /// The last coefficient, in zigzag order, that a block of this size needs.
     pub(super) last: u32,
     /// Where a coefficient goes, and what it is multiplied with; those that are not needed go beyond the block.
-    targets: [(u8, i32); 64],
-    dc_divisor: i32,
+    targets: [(u8, f32); 64],
+    dc_divisor: f32,
 }
 
 /// A block's coefficients, and one place for those that nobody needs.
 pub(super) struct Coefficients {
-    values: [i32; 65],
+    values: [f32; 65],
     dirty: bool,
 }
 
 impl Coefficients {
     pub(super) const fn new() -> Self {
         Self {
-            values: [0; 65],
+            values: [0.0; 65],
             dirty: false,
         }
     }
@@ -71,8 +71,8 @@ impl Plane {
                 stride,
                 samples: zeroed(stride * blocks.1 * height as usize)?,
                 last: last as u32,
-                targets: ZIGZAG.map(|at| (if needed(at) { at } else { 64 }, 1)),
-                dc_divisor: 1,
+                targets: ZIGZAG.map(|at| (if needed(at) { at } else { 64 }, 1.0)),
+                dc_divisor: 1.0,
             })
         };
         frame
@@ -85,9 +85,9 @@ impl Plane {
     /// Sets the divisors that the next blocks were quantised with.
     pub(super) fn quantise(&mut self, divisors: &Quantisation) {
         for ((_, factor), divisor) in self.targets.iter_mut().zip(divisors) {
-            *factor = i32::from(*divisor);
+            *factor = f32::from(*divisor);
         }
-        self.dc_divisor = i32::from(divisors.first().copied().unwrap_or(1));
+        self.dc_divisor = f32::from(divisors.first().copied().unwrap_or(1));
     }
 
     /// Where a block begins.
@@ -99,9 +99,9 @@ impl Plane {
     /// A value of the block that is being read, `index` in zigzag order.
     #[inline(always)]
     pub(super) fn set(&self, block: &mut Coefficients, index: u32, value: i32) {
-        let (at, factor) = self.targets.get(index as usize).copied().unwrap_or((64, 0));
+        let (at, factor) = self.targets.get(index as usize).copied().unwrap_or((64, 0.0));
         if let Some(to) = block.values.get_mut(usize::from(at)) {
-            *to = value.wrapping_mul(factor).clamp(-0x8000, 0x7fff);
+            *to = value as f32 * factor;
         }
         block.dirty = true;
     }
@@ -110,14 +110,14 @@ impl Plane {
     #[inline(always)]
     pub(super) fn put_dc(&mut self, offset: usize, dc: i32) {
         if let Some(to) = self.samples.get_mut(offset) {
-            *to = flat(dc.wrapping_mul(self.dc_divisor));
+            *to = flat(dc as f32 * self.dc_divisor);
         }
     }
 
     /// Transforms a block whose values other than `dc` have been set, and clears it for the next one.
     #[inline(always)]
     pub(super) fn put(&mut self, offset: usize, dc: i32, block: &mut Coefficients) {
-        let dc = dc.wrapping_mul(self.dc_divisor).clamp(-0x8000, 0x7fff);
+        let dc = dc as f32 * self.dc_divisor;
         let out = self.samples.get_mut(offset..).unwrap_or_default();
         if !block.dirty {
             let (width, height) = self.block;
@@ -134,7 +134,10 @@ impl Plane {
             let values: &Block = values;
             transform(values, self.block, out, self.stride);
         }
-        block.values = [0; 65];
+        // What lies beyond is of no coefficient that is read.
+        if let Some(used) = block.values.get_mut(..8 * self.block.1) {
+            used.fill(0.0);
+        }
         block.dirty = false;
     }
 }
