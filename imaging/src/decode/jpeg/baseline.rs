@@ -77,7 +77,7 @@ pub(super) fn decode(
                 bits = restarts.pass(window, reader)?;
                 predictions = [0; 4];
             }
-            window.top_up(&mut bits, reader)?;
+            bits = window.top_up(bits, reader)?;
             for slot in &slots {
                 let (Some(plane), Some(tables), Some(prediction)) = (
                     planes.get_mut(slot.plane),
@@ -125,7 +125,7 @@ fn read_block(
                 index = at + 1;
             }
             Coefficient::Zeroes { next } => index = next,
-            Coefficient::End => {
+            Coefficient::End { .. } => {
                 plane.put(offset, *prediction, block);
                 return Some(());
             }

@@ -63,22 +63,23 @@ impl Window {
         self.padding = 0;
         self.end = None;
         self.after_ff = false;
-        let mut bits = Bits {
+        let bits = Bits {
             position: SIZE,
             ..Bits::default()
         };
-        self.fill(&mut bits, reader)?;
+        let mut bits = self.fill(bits, reader)?;
         bits.refill(&self.bytes);
         Ok(bits)
     }
 
-    /// Makes sure that an MCU can be read.
-    #[inline]
-    pub(super) fn top_up(&mut self, bits: &mut Bits, reader: &mut SourceReader<'_>) -> io::Result<()> {
+    /// Makes sure that an MCU can be read. By value, as everything that is not inlined: what a reference to is given away
+    /// cannot stay in registers.
+    #[inline(always)]
+    pub(super) fn top_up(&mut self, bits: Bits, reader: &mut SourceReader<'_>) -> io::Result<Bits> {
         if bits.position < self.low + SLACK && self.end.is_none() {
-            self.fill(bits, reader)?;
+            return self.fill(bits, reader);
         }
-        Ok(())
+        Ok(bits)
     }
 
     /// Whether more bits were taken than there are.
@@ -93,16 +94,16 @@ impl Window {
             if let Some(end) = self.end {
                 return Ok(end);
             }
-            let mut bits = Bits {
+            let bits = Bits {
                 position: self.low,
                 ..Bits::default()
             };
-            self.fill(&mut bits, reader)?;
+            self.fill(bits, reader)?;
         }
     }
 
     #[cold]
-    fn fill(&mut self, bits: &mut Bits, reader: &mut SourceReader<'_>) -> io::Result<()> {
+    fn fill(&mut self, mut bits: Bits, reader: &mut SourceReader<'_>) -> io::Result<Bits> {
         let kept = bits.position - self.low;
         self.bytes.copy_within(self.low..bits.position, SIZE - kept);
         bits.position = SIZE;
@@ -127,7 +128,7 @@ impl Window {
             bits.position -= from;
             self.low = 0;
         }
-        Ok(())
+        Ok(bits)
     }
 
     /// Whether another piece fits above the room for the padding.
@@ -287,14 +288,14 @@ mod tests {
             let mut left = 8 * bytes.len();
             for count in takes.iter().cycle() {
                 if left < *count as usize { break; }
-                window.top_up(&mut bits, &mut reader).unwrap();
+                bits = window.top_up(bits, &mut reader).unwrap();
                 bits.refill(window.bytes());
                 let wanted = (0..*count).fold(0, |value, _| value << 1 | expected.next().unwrap());
                 prop_assert_eq!(bits.take(*count), wanted);
                 prop_assert!(!window.is_overrun(&bits));
                 left -= *count as usize;
             }
-            window.top_up(&mut bits, &mut reader).unwrap();
+            bits = window.top_up(bits, &mut reader).unwrap();
             bits.refill(window.bytes());
             bits.take(16);
             prop_assert_eq!(window.is_overrun(&bits), left < 16);

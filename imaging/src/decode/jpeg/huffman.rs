@@ -64,11 +64,10 @@ impl Code {
     }
 
     /// Reads one symbol; `None` for bits that are no code.
-    #[inline]
-    pub(super) fn read(&self, bits: &mut Bits) -> Option<u8> {
+    fn read(&self, mut bits: Bits) -> Option<(Bits, u32)> {
         let symbol = self.symbol((bits.buffer() >> 48) as u32)?;
         bits.drop_bits(symbol.bits);
-        Some(symbol.value)
+        Some((bits, u32::from(symbol.value)))
     }
 }
 
@@ -129,14 +128,19 @@ impl DcTable {
             bits.drop_bits((entry & 0xff).cast_unsigned());
             return Some(entry >> 8);
         }
-        self.read_long(bits)
+        let (after, difference) = self.read_long(*bits)?;
+        *bits = after;
+        Some(difference)
     }
 
     #[cold]
-    fn read_long(&self, bits: &mut Bits) -> Option<i32> {
-        let size = u32::from(self.code.read(bits)?);
+    fn read_long(&self, bits: Bits) -> Option<(Bits, i32)> {
+        let (mut bits, size) = self.code.read(bits)?;
         // 11 in files of 8 bits a sample; more would not fit where the value goes.
-        (size <= 15).then(|| extend(bits.take(size), size))
+        (size <= 15).then(|| {
+            let difference = extend(bits.take(size), size);
+            (bits, difference)
+        })
     }
 }
 
@@ -180,7 +184,7 @@ impl SkipTable {
                     }
                     // Either no entry, or one whose symbols reach into the next block: one symbol at a time.
                     bits.refill(bytes);
-                    at = self.pass_symbol(bits, at)?;
+                    (*bits, at) = self.pass_symbol(*bits, at)?;
                     if at == 64 {
                         return Some(());
                     }
@@ -195,13 +199,13 @@ impl SkipTable {
 
     /// The index after the symbol; 64 where the block has ended.
     #[cold]
-    fn pass_symbol(&self, bits: &mut Bits, index: u32) -> Option<u32> {
-        let symbol = u32::from(self.code.read(bits)?);
+    fn pass_symbol(&self, bits: Bits, index: u32) -> Option<(Bits, u32)> {
+        let (mut bits, symbol) = self.code.read(bits)?;
         let (run, size) = (symbol >> 4, symbol & 15);
         bits.take(size);
         match (run, size) {
-            (0..=14, 0) => Some(64),
-            _ => (index + run < 64).then_some(index + run + 1),
+            (0..=14, 0) => Some((bits, 64)),
+            _ => (index + run < 64).then_some((bits, index + run + 1)),
         }
     }
 }
@@ -239,8 +243,8 @@ pub(super) enum Coefficient {
     Value { index: u32, value: i32 },
     /// Sixteen zeroes: go on at an index.
     Zeroes { next: u32 },
-    /// No more values in this block.
-    End,
+    /// No more values in this block; in a progressive scan, `run` bits follow that say of how many more that is so.
+    End { run: u32 },
 }
 
 /// Reads AC coefficients with their values: the value above, coefficients passed, and bits.
@@ -259,7 +263,7 @@ impl ValueTable {
                 return None;
             }
             let passed = match (run, size) {
-                (0..=14, 0) => END_OF_BLOCK,
+                (0..=14, 0) => END_OF_BLOCK + run,
                 _ => run + 1,
             };
             let value = extend((index >> (VALUE_WIDTH - bits)) & ((1 << size) - 1), size);
@@ -279,23 +283,66 @@ impl ValueTable {
         let (value, passed) = (entry >> 16, (entry >> 8 & 0xff).cast_unsigned());
         if passed >= END_OF_BLOCK {
             if passed == LONG {
-                return self.read_long(bits, from);
+                let (after, coefficient) = self.read_long(*bits, from)?;
+                *bits = after;
+                return Some(coefficient);
             }
             bits.drop_bits((entry & 0xff).cast_unsigned());
-            return Some(Coefficient::End);
+            return Some(Coefficient::End {
+                run: passed - END_OF_BLOCK,
+            });
         }
         bits.drop_bits((entry & 0xff).cast_unsigned());
         place(from, passed, value)
     }
 
     #[cold]
-    fn read_long(&self, bits: &mut Bits, from: u32) -> Option<Coefficient> {
-        let symbol = u32::from(self.code.read(bits)?);
+    fn read_long(&self, bits: Bits, from: u32) -> Option<(Bits, Coefficient)> {
+        let (mut bits, symbol) = self.code.read(bits)?;
         let (run, size) = (symbol >> 4, symbol & 15);
         if size == 0 && run < 15 {
-            return Some(Coefficient::End);
+            return Some((bits, Coefficient::End { run }));
         }
-        place(from, run + 1, extend(bits.take(size), size))
+        let value = extend(bits.take(size), size);
+        Some((bits, place(from, run + 1, value)?))
+    }
+}
+
+/// Reads symbols alone: the symbol above, the bits of its code in the lowest byte, 0 where that is longer.
+pub(super) struct SymbolTable {
+    entries: Box<[u16; ENTRIES]>,
+    code: Code,
+}
+
+impl SymbolTable {
+    pub(super) fn new(code: &Code) -> Self {
+        let entry = |index: u32| {
+            let symbol = code.symbol(index << (16 - WIDTH))?;
+            (symbol.bits <= WIDTH).then_some(u16::from(symbol.value) << 8 | symbol.bits as u16)
+        };
+        Self {
+            entries: boxed(|index| entry(index).unwrap_or(0), 0),
+            code: code.clone(),
+        }
+    }
+
+    /// Reads a symbol. `None` for damage. Takes at most 16 bits.
+    #[inline(always)]
+    pub(super) fn read(&self, bits: &mut Bits) -> Option<u32> {
+        let index = (bits.buffer() >> (64 - WIDTH)) as usize;
+        let entry = u32::from(self.entries.get(index).copied().unwrap_or(0));
+        if entry == 0 {
+            let (after, symbol) = self.read_long(*bits)?;
+            *bits = after;
+            return Some(symbol);
+        }
+        bits.drop_bits(entry & 0xff);
+        Some(entry >> 8)
+    }
+
+    #[cold]
+    fn read_long(&self, bits: Bits) -> Option<(Bits, u32)> {
+        self.code.read(bits)
     }
 }
 

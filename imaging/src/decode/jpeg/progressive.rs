@@ -3,7 +3,7 @@
 
 use super::bits::{Bits, End, Window};
 use super::header::{Frame, Header, Scan};
-use super::huffman::{Code, DcTable, extend};
+use super::huffman::{Coefficient, DcTable, SymbolTable, ValueTable};
 use super::layout::{Coefficients, Plane};
 use super::{Damage, Failure, Restarts};
 use crate::ImageError;
@@ -124,7 +124,7 @@ fn decode_dc(
                 bits = restarts.pass(window, reader)?;
                 predictions = [0; 4];
             }
-            window.top_up(&mut bits, reader)?;
+            bits = window.top_up(bits, reader)?;
             for ((index, step, table), prediction) in parts.iter().zip(&mut predictions) {
                 let Some(store) = stores.0.get_mut(*index) else {
                     continue;
@@ -172,32 +172,35 @@ fn decode_ac(
     let (columns, rows) = frame.blocks(component);
     let mut bits = window.start(reader)?;
     let mut restarts = Restarts::new(header.restart_interval);
-    let mut band = Band {
-        code,
+    let band = Band {
         first: scan.band.0,
         last: scan.band.1,
         low: scan.low,
-        ended: 0,
     };
+    // One of the two is needed.
+    let first_bits = (scan.high == 0).then(|| ValueTable::new(code));
+    let symbols = SymbolTable::new(code);
+    // Blocks to come that have ended already.
+    let mut ended = 0;
     for row in 0..rows as usize {
         for column in 0..columns as usize {
             if restarts.is_due() {
                 bits = restarts.pass(window, reader)?;
-                band.ended = 0;
+                ended = 0;
             }
-            window.top_up(&mut bits, reader)?;
+            bits = window.top_up(bits, reader)?;
             let at = row * store.across + column;
             let values = store.values.get_mut(at * store.kept..(at + 1) * store.kept);
             let (Some(values), Some(non_zero)) = (values, store.non_zero.get_mut(at)) else {
                 continue;
             };
             let block = Entry { values, non_zero };
-            let read = if scan.high == 0 {
-                band.read_first(&mut bits, window.bytes(), block)
-            } else {
-                band.refine(&mut bits, window.bytes(), block)
+            let read = match &first_bits {
+                Some(table) if ended == 0 => band.read_first(table, &mut bits, window.bytes(), block),
+                Some(_) => Some(ended - 1),
+                None => band.refine(&symbols, &mut bits, window.bytes(), block, ended),
             };
-            read.ok_or(Damage("bits that are no code"))?;
+            ended = read.ok_or(Damage("bits that are no code"))?;
             if window.is_overrun(&bits) {
                 return Err(Damage("a scan's data end too early").into());
             }
@@ -221,112 +224,116 @@ impl Entry<'_> {
         }
     }
 
-    /// One more bit of a value that is not zero.
+    /// One more bit of those of some values that are not zero.
     #[inline(always)]
-    fn refine(&mut self, index: u32, bit: i16) {
-        if let Some(value) = self.values.get_mut(index as usize)
-            && *value & bit == 0
-        {
-            *value = if *value < 0 {
-                value.wrapping_sub(bit)
-            } else {
-                value.wrapping_add(bit)
-            };
+    fn refine(&mut self, which: u64, bit: i16, bits: &mut Bits, bytes: &[u8]) {
+        let mut left = *self.non_zero & which;
+        if left != 0 {
+            bits.refill(bytes);
+        }
+        let mut taken = 0;
+        while left != 0 {
+            // 56 bits are at hand.
+            if taken == 48 {
+                bits.refill(bytes);
+                taken = 0;
+            }
+            taken += 1;
+            let index = left.trailing_zeros();
+            left &= left - 1;
+            if bits.take_bit()
+                && let Some(value) = self.values.get_mut(index as usize)
+                && *value & bit == 0
+            {
+                *value = if *value < 0 {
+                    value.wrapping_sub(bit)
+                } else {
+                    value.wrapping_add(bit)
+                };
+            }
         }
     }
 }
 
-/// What the blocks of a scan of AC coefficients are read with.
-struct Band<'a> {
-    code: &'a Code,
+/// Which coefficients a scan has of its blocks, and which of their bits.
+struct Band {
     first: u32,
     last: u32,
     low: u32,
-    /// Blocks to come that have ended already.
-    ended: u32,
 }
 
-impl Band<'_> {
+impl Band {
+    /// A block's first bits. Says how many blocks after it have ended already.
     #[inline(always)]
-    fn read_first(&mut self, bits: &mut Bits, bytes: &[u8], mut block: Entry<'_>) -> Option<()> {
-        if self.ended > 0 {
-            self.ended -= 1;
-            return Some(());
-        }
+    fn read_first(&self, values: &ValueTable, bits: &mut Bits, bytes: &[u8], mut block: Entry<'_>) -> Option<u32> {
         let mut index = self.first;
         while index <= self.last {
             bits.refill(bytes);
-            let symbol = u32::from(self.code.read(bits)?);
-            let (run, size) = (symbol >> 4, symbol & 15);
-            match (run, size) {
-                (15, 0) => index += 16,
-                (_, 0) => {
-                    self.ended = (1 << run) - 1 + bits.take(run);
-                    return Some(());
-                }
-                _ => {
-                    index += run;
-                    if index > self.last {
+            match values.read(bits, index)? {
+                Coefficient::Value { index: at, value } => {
+                    if at > self.last {
                         return None;
                     }
-                    block.put(index, extend(bits.take(size), size) << self.low);
-                    index += 1;
+                    block.put(at, value << self.low);
+                    index = at + 1;
                 }
+                Coefficient::Zeroes { next } => index = next,
+                Coefficient::End { run } => return Some((1 << run) - 1 + bits.take(run)),
             }
         }
-        Some(())
+        Some(0)
     }
 
-    fn refine(&mut self, bits: &mut Bits, bytes: &[u8], mut block: Entry<'_>) -> Option<()> {
+    /// One more bit of a block's values. `ended` and the answer: how many blocks from here, and after it, have no new ones.
+    #[inline(always)]
+    fn refine(
+        &self,
+        symbols: &SymbolTable,
+        bits: &mut Bits,
+        bytes: &[u8],
+        mut block: Entry<'_>,
+        mut ended: u32,
+    ) -> Option<u32> {
         let bit = 1i16 << self.low;
         let mut index = self.first;
-        while index <= self.last && self.ended == 0 {
+        // Bits of coefficients from one to before another.
+        let between = |from: u32, to: u32| (1u64 << to.min(63)) - (1u64 << from) | u64::from(to == 64) << 63;
+        let band = between(self.first, self.last + 1);
+        while index <= self.last && ended == 0 {
             bits.refill(bytes);
-            let symbol = u32::from(self.code.read(bits)?);
-            let (mut run, size) = (symbol >> 4, symbol & 15);
+            let symbol = symbols.read(bits)?;
+            let (run, size) = (symbol >> 4, symbol & 15);
             let value = match (run, size) {
                 (15, 0) => 0,
                 (_, 0) => {
-                    self.ended = (1 << run) + bits.take(run);
+                    ended = (1 << run) + bits.take(run);
                     break;
                 }
                 (_, 1) => i32::from(if bits.take_bit() { bit } else { -bit }),
                 _ => return None,
             };
-            // Passes `run` zeroes; what is not zero on the way gets its bit.
-            while index <= self.last {
-                if *block.non_zero >> index & 1 == 1 {
-                    bits.refill(bytes);
-                    if bits.take_bit() {
-                        block.refine(index, bit);
-                    }
-                } else if run == 0 {
-                    break;
-                } else {
-                    run -= 1;
-                }
-                index += 1;
+            // The new value's place is after `run` zeroes; what is not zero on the way gets its bit.
+            let mut zeroes = !*block.non_zero & band & u64::MAX << index;
+            for _ in 0..run {
+                zeroes &= zeroes.wrapping_sub(1);
             }
+            let place = zeroes.trailing_zeros().min(self.last + 1);
+            block.refine(between(index, place), bit, bits, bytes);
             if value != 0 {
-                if index > self.last {
+                if place > self.last {
                     return None;
                 }
-                block.put(index, value);
+                block.put(place, value);
             }
-            index += 1;
+            index = place + 1;
         }
-        if self.ended > 0 {
-            self.ended -= 1;
-            for index in index..=self.last {
-                if *block.non_zero >> index & 1 == 1 {
-                    bits.refill(bytes);
-                    if bits.take_bit() {
-                        block.refine(index, bit);
-                    }
-                }
+        if ended > 0 {
+            if index <= self.last {
+                block.refine(between(index, self.last + 1), bit, bits, bytes);
             }
+            ended -= 1;
         }
-        Some(())
+        Some(ended)
     }
 }
 
