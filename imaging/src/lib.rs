@@ -17,6 +17,7 @@ mod animation;
 mod budget;
 mod codecs;
 mod color;
+mod dct;
 mod decode;
 mod encode;
 mod error;

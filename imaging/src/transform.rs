@@ -7,8 +7,8 @@ use crate::options::Color;
 use crate::pixels::{Raster, add_border, apply_effects, blur, filter, flatten, pad, remove_background, resample, turn};
 use crate::settle::settle;
 use crate::{
-    Codecs, Encoding, Format, ImageError, Limits, Plan, Region, Resolved, Source, Stage, animation, encode, facts,
-    placeholder, plan, probe,
+    Codecs, Encoding, Format, ImageError, Limits, Orientation, Plan, Region, Resolved, Source, Stage, animation,
+    encode, facts, placeholder, plan, probe,
 };
 
 /// An answer.
@@ -100,10 +100,57 @@ fn still(job: &Job<'_>, codecs: &dyn Codecs) -> Result<Fitted, ImageError> {
         ..*job
     };
     stop_if(job.cancel)?;
+    (job.observe)(Stage::Resample);
+    let decoded = match decoded {
+        Decoded::Planes(planes) if conversion.is_none() && is_only_resized(job.plan) => {
+            match planes.resample_apart(
+                region(job.plan),
+                job.plan.resized,
+                encode::chroma_sampling(&job.plan.encoding),
+            )? {
+                Ok(planes) => return write_planes(job, &planes),
+                Err(planes) => Decoded::Planes(planes),
+            }
+        }
+        decoded => decoded,
+    };
     let raster = render(job, decoded, conversion.as_ref())?;
     stop_if(job.cancel)?;
     (job.observe)(Stage::Encode);
     write(raster, job.plan, codecs, job.cancel)
+}
+
+/// Whether nothing lies between the resampler and a JPEG, so that planes can stay planes.
+fn is_only_resized(plan: &Plan) -> bool {
+    plan.encoding.format == Format::Jpeg
+        && plan.encoding.max_bytes.is_none()
+        && plan.orientation == Orientation::UPRIGHT
+        && plan.segment.is_none()
+        && plan.effects.is_none()
+        && plan.border.is_none()
+        && plan.canvas == plan.resized
+}
+
+/// The file of luminance and chroma that have their sizes already.
+fn write_planes(job: &Job<'_>, planes: &[Raster; 3]) -> Result<Fitted, ImageError> {
+    stop_if(job.cancel)?;
+    for stage in [Stage::Turn, Stage::Effects, Stage::Compose, Stage::Encode] {
+        (job.observe)(stage);
+    }
+    let (width, height) = job.plan.resized;
+    let bytes = encode::encode_jpeg(encode::Picture::Planes(planes), &job.plan.encoding, &job.plan.info)?;
+    Ok(Fitted { bytes, width, height })
+}
+
+/// What is resampled, in pixels of the decoded picture.
+fn region(plan: &Plan) -> Region {
+    let scale = f64::from(plan.decode_scale);
+    Region {
+        left: plan.region.left / scale,
+        top: plan.region.top / scale,
+        width: plan.region.width / scale,
+        height: plan.region.height / scale,
+    }
 }
 
 /// The file, or the text, of finished pixels.
@@ -172,15 +219,7 @@ pub(crate) fn render(job: &Job<'_>, decoded: Decoded, conversion: Option<&Conver
     let &Job {
         plan, cancel, observe, ..
     } = job;
-    let scale = f64::from(plan.decode_scale);
-    let region = Region {
-        left: plan.region.left / scale,
-        top: plan.region.top / scale,
-        width: plan.region.width / scale,
-        height: plan.region.height / scale,
-    };
-    observe(Stage::Resample);
-    let mut resized = decoded.resample(region, plan.resized)?;
+    let mut resized = decoded.resample(region(plan), plan.resized)?;
     if let Some(conversion) = conversion {
         conversion.apply(&mut resized)?;
     }

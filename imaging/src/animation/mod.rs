@@ -111,6 +111,7 @@ fn pass(
         if frames > job.limits.frames {
             return Err(over(LimitKind::Frames, job.limits.frames.into(), frames.into()));
         }
+        (job.observe)(Stage::Resample);
         let mut raster = render(job, Decoded::Raster(moment.canvas.copy()?), conversion)?;
         if size != (raster.width, raster.height) {
             raster = scaled(&raster, size)?;

@@ -11,7 +11,8 @@ mod webp_animation;
 
 pub(crate) use avif::AUTOMATIC_PIXELS as AUTOMATIC_AVIF_PIXELS;
 pub(crate) use gif::Animation as GifAnimation;
-pub(crate) use jpeg::is_progressive;
+pub(crate) use jpeg::coefficient_bytes as jpeg_coefficient_bytes;
+pub(crate) use jpeg::{Picture, encode as encode_jpeg};
 pub(crate) use webp_animation::Animation as WebpAnimation;
 
 use crate::pixels::Raster;
@@ -26,6 +27,11 @@ pub(crate) const fn halves_chroma(encoding: &Encoding) -> bool {
     }
 }
 
+/// How much smaller a JPEG's chroma planes are, across and down.
+pub(crate) const fn chroma_sampling(encoding: &Encoding) -> u32 {
+    if halves_chroma(encoding) { 2 } else { 1 }
+}
+
 /// Encodes a finished picture.
 pub(crate) fn encode(
     raster: Raster,
@@ -34,7 +40,7 @@ pub(crate) fn encode(
     codecs: &dyn Codecs,
 ) -> Result<Vec<u8>, ImageError> {
     match encoding.format {
-        Format::Jpeg => jpeg::encode(&raster, encoding, info),
+        Format::Jpeg => jpeg::encode(Picture::Raster(&raster), encoding, info),
         Format::Png => png::encode(&raster, encoding),
         Format::WebP => webp::encode(raster, encoding, codecs),
         Format::Gif => gif::still(raster),

@@ -61,7 +61,7 @@ impl Samples {
         }
     }
 
-    fn resample(self, region: Region, size: (u32, u32)) -> Result<Vec<u8>, ImageError> {
+    fn resample(self, region: Region, size: (u32, u32)) -> Result<Raster, ImageError> {
         let (x, y) = self.per_pixel;
         let region = Region {
             left: region.left * x,
@@ -69,11 +69,41 @@ impl Samples {
             width: region.width * x,
             height: region.height * y,
         };
-        Ok(resample(self.raster, region, size)?.data)
+        resample(self.raster, region, size)
     }
 }
 
 impl Planes {
+    /// Brings a region to a size, and the two chroma planes to one `sampling` times smaller; `Err` of the planes where they
+    /// are not luminance and chroma.
+    pub(crate) fn resample_apart(
+        self,
+        region: Region,
+        (width, height): (u32, u32),
+        sampling: u32,
+    ) -> Result<Result<[Raster; 3], Self>, ImageError> {
+        let Self { model, ref samples, .. } = self;
+        if model != Model::YCbCr || samples.len() != 3 {
+            return Ok(Err(self));
+        }
+        let Ok([luma, blue, red]) = <[Samples; 3]>::try_from(self.samples) else {
+            return Err(ImageError::Internal("three components are not three"));
+        };
+        let smaller = (width.div_ceil(sampling), height.div_ceil(sampling));
+        // Where the size is odd, the last chroma sample reaches over the edge.
+        let reach = |length: f64, to: u32, full: u32| length * f64::from(to * sampling) / f64::from(full);
+        let wider = Region {
+            width: reach(region.width, smaller.0, width),
+            height: reach(region.height, smaller.1, height),
+            ..region
+        };
+        Ok(Ok([
+            luma.resample(region, (width, height))?,
+            blue.resample(wider, smaller)?,
+            red.resample(wider, smaller)?,
+        ]))
+    }
+
     /// Brings a region to a size, and its components to grey or RGB.
     ///
     /// The conversion is linear, so it may as well come after the filter, on fewer pixels.
@@ -82,7 +112,7 @@ impl Planes {
         let mut planes = self
             .samples
             .into_iter()
-            .map(|samples| samples.resample(region, (width, height)));
+            .map(|samples| Ok(samples.resample(region, (width, height))?.data));
         let mut next = || {
             planes
                 .next()

@@ -82,17 +82,10 @@ impl Memory {
         let output = pixels * (3 + u64::from(plan.alpha || channels == 4));
         let encoder = match plan.encoding.format {
             Format::Jpeg => {
-                // Planes and coefficients of a progressive file at full resolution, whatever its chroma's; a baseline
-                // one is written as it goes.
-                let components = if channels == 1 { 1 } else { 3 };
-                let whole = if crate::encode::is_progressive(&plan.encoding, pixels) {
-                    3 * components
-                } else {
-                    0
-                };
                 // A growing buffer is for a moment there twice.
                 let answer = if plan.encoding.quality < 90 { 1 } else { 3 };
-                (whole + 2 * answer) * pixels
+                let size = (u64::from(plan.width), u64::from(plan.height));
+                crate::encode::jpeg_coefficient_bytes(&plan.encoding, size, channels == 1) + 2 * answer * pixels
             }
             // RGBA twice (here, and in the module's heap), planes, tokens, and the answer.
             Format::WebP => 8 * pixels + 4 * pixels + pixels,

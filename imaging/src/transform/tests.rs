@@ -170,11 +170,11 @@ fn all_orientations_give_the_same_upright_picture() {
             &options,
         ));
         for value in 1..=8 {
-            let orientation = crate::Orientation::from_exif(value);
+            let orientation = Orientation::from_exif(value);
             // Stored so that EXIF's turn makes it upright: each turn has one that undoes it.
             let undo = (1..=8)
-                .map(crate::Orientation::from_exif)
-                .find(|undo| undo.then(orientation) == crate::Orientation::UPRIGHT)
+                .map(Orientation::from_exif)
+                .find(|undo| undo.then(orientation) == Orientation::UPRIGHT)
                 .unwrap();
             let raster = Raster::from_data(96, 64, crate::pixels::Channels::Rgb, upright.clone()).unwrap();
             let stored = turn(raster, undo).unwrap();
@@ -210,7 +210,7 @@ fn rotate_and_flip_turn_what_the_viewer_sees() {
         ("flip=hv", 3),
         ("flip=h,rotate=90", 7),
     ] {
-        let expected = turn(plain.clone(), crate::Orientation::from_exif(value)).unwrap();
+        let expected = turn(plain.clone(), Orientation::from_exif(value)).unwrap();
         assert_eq!(pixels(&ok(&png, options)), expected, "{options}");
     }
 }
@@ -477,4 +477,27 @@ fn an_observer_hears_of_each_stage_once_and_in_order() {
     );
     assert!(heard.is_sorted_by(|earlier, later| earlier < later), "{heard:?}");
     assert_eq!(observed, ok(&png, "width=10"));
+}
+
+#[test]
+fn a_jpeg_of_planes_shows_what_its_pixels_would() {
+    for (chroma, size) in [((2, 2), (333, 251)), ((1, 1), (400, 300)), ((2, 1), (97, 301))] {
+        let sample = JpegSample {
+            color: JpegColor::Color(chroma.0, chroma.1),
+            ..JpegSample::default()
+        };
+        let source = sample.encode(size.0, size.1);
+        for options in [
+            "width=75",
+            "width=61,height=47,fit=cover",
+            "width=200,quality=95",
+            "width=33,height=90,fit=squeeze",
+        ] {
+            let made = ok(&source, &format!("{options},format=jpeg"));
+            let wanted = ok(&source, &format!("{options},format=png"));
+            assert_eq!((made.width, made.height), (wanted.width, wanted.height));
+            let score = psnr(&pixels(&made).data, &pixels(&wanted).data);
+            assert!(score > 27.0, "{chroma:?} {options}: {score:.1} dB");
+        }
+    }
 }

@@ -6,13 +6,6 @@ use crate::LimitKind;
 use crate::source::SourceReader;
 use std::io::{BufRead as _, Read as _};
 
-/// Index in zigzag order to index in rows of eight.
-pub(super) const ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
-    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
-    47, 55, 62, 63,
-];
-
 /// Divisors of a block's coefficients, in zigzag order.
 pub(super) type Quantisation = [u16; 64];
 

@@ -3,6 +3,8 @@
 //! In floating point: vectors of it are multiplied at once in every lane, where products of 32-bit integers take several
 //! steps. Every operation is an IEEE one in a fixed order, so that all lanes compute the same bits.
 
+use crate::dct::{C2, C4, C6, ODD, Vector, minus, plus, times};
+
 /// Dequantised coefficients, rows of eight, in natural order.
 pub(super) type Block = [f32; 64];
 
@@ -65,34 +67,6 @@ fn inverse<const W: usize, const H: usize>(
     }
 }
 
-// Cosines of multiples of pi / 16, halved, as the normalisation of the transform of eight has it.
-const C1: f32 = 0.490_392_64;
-const C2: f32 = 0.461_939_77;
-const C3: f32 = 0.415_734_8;
-const C4: f32 = 0.353_553_4;
-const C5: f32 = 0.277_785_1;
-const C6: f32 = 0.191_341_71;
-const C7: f32 = 0.097_545_16;
-
-type Vector<const N: usize> = [f32; N];
-
-#[inline(always)]
-fn times<const N: usize>(factor: f32, row: Vector<N>) -> Vector<N> {
-    row.map(|value| factor * value)
-}
-
-#[inline(always)]
-fn plus<const N: usize>(mut a: Vector<N>, b: Vector<N>) -> Vector<N> {
-    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-    a
-}
-
-#[inline(always)]
-fn minus<const N: usize>(mut a: Vector<N>, b: Vector<N>) -> Vector<N> {
-    a.iter_mut().zip(b).for_each(|(a, b)| *a -= b);
-    a
-}
-
 /// Columns side by side: rows of coefficients to as many rows of samples.
 #[inline(always)]
 fn down_1<const W: usize>([x0]: [Vector<W>; 1]) -> [Vector<W>; 1] {
@@ -136,14 +110,6 @@ fn down_8<const W: usize>([x0, x1, x2, x3, x4, x5, x6, x7]: [Vector<W>; 8]) -> [
     ]
 }
 
-/// What the odd coefficients have in each of the first four samples of eight; in the last four it is the negative.
-const ODD: [[f32; 4]; 4] = [
-    [C1, C3, C5, C7],
-    [C3, -C7, -C1, -C5],
-    [C5, -C1, C7, C3],
-    [C7, -C5, C3, -C1],
-];
-
 /// What each coefficient of four has in each sample. The even ones of eight have the same in the first half, which the
 /// second mirrors.
 const FOUR: [[f32; 4]; 4] = [
@@ -173,12 +139,7 @@ fn across_4([x0, x1, x2, x3]: Vector<4>) -> Vector<4> {
 
 #[inline(always)]
 fn across_8([x0, x1, x2, x3, x4, x5, x6, x7]: Vector<8>) -> Vector<8> {
-    const fn turned(from: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
-        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = from;
-        [[a, e, i, m], [b, f, j, n], [c, g, k, o], [d, h, l, p]]
-    }
-    const ACROSS: [[f32; 4]; 4] = turned(ODD);
-    let [b1, b3, b5, b7] = ACROSS;
+    let [b1, b3, b5, b7] = ODD;
     let even = across_4([x0, x2, x4, x6]);
     let odd = plus(plus(times(x1, b1), times(x3, b3)), plus(times(x5, b5), times(x7, b7)));
     let [a, b, c, d] = plus(even, odd);

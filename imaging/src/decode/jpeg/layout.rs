@@ -1,8 +1,9 @@
 //! How the components of a frame become planes at a scale.
 
-use super::header::{Frame, Quantisation, ZIGZAG};
+use super::header::{Frame, Quantisation};
 use super::idct::{Block, flat, transform};
 use crate::ImageError;
+use crate::dct::ZIGZAG;
 use crate::pixels::zeroed;
 
 /// A component while it is decoded.

@@ -297,7 +297,7 @@ impl Band {
         let bit = 1i16 << self.low;
         let mut index = self.first;
         // Bits of coefficients from one to before another.
-        let between = |from: u32, to: u32| (1u64 << to.min(63)) - (1u64 << from) | u64::from(to == 64) << 63;
+        let between = |from: u32, to: u32| (u64::MAX << from) & !u64::MAX.checked_shl(to).unwrap_or(0);
         let band = between(self.first, self.last + 1);
         while index <= self.last && ended == 0 {
             bits.refill(bytes);

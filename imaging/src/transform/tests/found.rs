@@ -70,7 +70,7 @@ fn a_border_is_found_however_the_picture_lies_and_small_it_is_decoded() {
         };
         let jpeg = sample.encode_pixels(&rgb, 640, 480);
         let output = ok(&jpeg, "trim=border,trim.border.tolerance=20");
-        let (width, height) = crate::Orientation::from_exif(value).size((output.width, output.height));
+        let (width, height) = Orientation::from_exif(value).size((output.width, output.height));
         assert!(
             width.abs_diff(320) <= 2 && height.abs_diff(240) <= 2,
             "{value}: {width} x {height}"

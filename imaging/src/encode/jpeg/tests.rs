@@ -1,0 +1,118 @@
+use super::{Picture, encode};
+use crate::pixels::{Channels, Raster};
+use crate::{Encoding, Format, ImageInfo, samples};
+use proptest::prelude::*;
+
+fn settings(quality: u8, progressive: bool) -> Encoding {
+    Encoding {
+        format: Format::Jpeg,
+        quality,
+        quality_given: true,
+        progressive,
+        fast: false,
+        copyright: true,
+        max_bytes: None,
+    }
+}
+
+fn written(raster: &Raster, quality: u8, progressive: bool) -> Vec<u8> {
+    let info = ImageInfo::new(Format::Jpeg, 1, 1);
+    encode(Picture::Raster(raster), &settings(quality, progressive), &info).unwrap()
+}
+
+/// Another decoder's opinion.
+fn read(bytes: &[u8]) -> (usize, usize, Vec<u8>) {
+    let mut decoder = jpeg_decoder::Decoder::new(bytes);
+    let pixels = decoder.decode().unwrap();
+    let info = decoder.info().unwrap();
+    (usize::from(info.width), usize::from(info.height), pixels)
+}
+
+fn decibels(a: &[u8], b: &[u8]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let error: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
+    10.0 * (255.0f64.powi(2) * a.len() as f64 / error.max(1e-9)).log10()
+}
+
+#[test]
+fn pictures_come_back() {
+    for (width, height) in [(160, 120), (161, 121), (1, 1), (1, 70), (70, 1), (17, 8)] {
+        let scene = samples::scene(width, height);
+        let grey: Vec<u8> = scene.chunks_exact(3).map(|pixel| pixel[1]).collect();
+        let raster = Raster::from_data(width, height, Channels::Rgb, scene.clone()).unwrap();
+        let grey_raster = Raster::from_data(width, height, Channels::Grey, grey.clone()).unwrap();
+        for (quality, least) in [(100, 38.0), (90, 30.0), (80, 25.0)] {
+            let (w, h, pixels) = read(&written(&raster, quality, false));
+            assert_eq!((w, h), (width as usize, height as usize));
+            let score = decibels(&pixels, &scene);
+            assert!(score > least, "{width}x{height} at {quality}: {score:.1} dB");
+            let score = decibels(&read(&written(&grey_raster, quality, false)).2, &grey);
+            assert!(score > least, "grey {width}x{height} at {quality}: {score:.1} dB");
+        }
+    }
+}
+
+#[test]
+fn a_progressive_file_has_the_same_pixels() {
+    let raster = Raster::from_data(301, 203, Channels::Rgb, samples::scene(301, 203)).unwrap();
+    for quality in [30, 75, 92] {
+        let (baseline, progressive) = (written(&raster, quality, false), written(&raster, quality, true));
+        assert_eq!(read(&baseline), read(&progressive), "{quality}");
+        // Ten scans have tables of some thirty bytes each.
+        assert!(
+            progressive.len() < baseline.len() + 400,
+            "{} of {}",
+            progressive.len(),
+            baseline.len()
+        );
+    }
+}
+
+#[test]
+fn quality_is_paid_for_in_bytes() {
+    let raster = Raster::from_data(200, 150, Channels::Rgb, samples::scene(200, 150)).unwrap();
+    let sizes: Vec<usize> = (1..=100)
+        .step_by(9)
+        .map(|quality| written(&raster, quality, false).len())
+        .collect();
+    assert!(sizes.is_sorted(), "{sizes:?}");
+}
+
+#[test]
+fn chroma_is_the_mean_of_its_pixels() {
+    // Columns of red and blue: the mean of the two, not one of them, is what is left of the colour.
+    let pixels = [[255u8, 0, 0], [0, 0, 255]].concat().repeat(32 * 16);
+    let raster = Raster::from_data(64, 16, Channels::Rgb, pixels).unwrap();
+    let (_, _, decoded) = read(&written(&raster, 89, false));
+    let mean = |channel: usize| {
+        let values = decoded.iter().skip(channel).step_by(3);
+        values.map(|value| f64::from(*value)).sum::<f64>() / (64.0 * 16.0)
+    };
+    assert!(
+        (mean(0) - 127.5).abs() < 12.0 && (mean(2) - 127.5).abs() < 12.0,
+        "{} {}",
+        mean(0),
+        mean(2)
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn baseline_and_progressive_agree_on_noise(
+        width in 50u32..70, height in 50u32..70, kind in 0usize..3, quality in 1u8..=100, seed in any::<u32>(), spread in 1u32..=256,
+    ) {
+        let channels = [Channels::Grey, Channels::Rgb, Channels::Rgba][kind];
+        let mut state = seed | 1;
+        let data: Vec<u8> = (0..(width * height) as usize * channels.count())
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 16).wrapping_rem(spread) as u8
+            })
+            .collect();
+        let raster = Raster::from_data(width, height, channels, data).unwrap();
+        let (baseline, progressive) = (written(&raster, quality, false), written(&raster, quality, true));
+        prop_assert_eq!(read(&baseline), read(&progressive));
+    }
+}
