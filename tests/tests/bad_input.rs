@@ -143,9 +143,8 @@ fn an_option_that_is_not_done_is_refused_and_never_ignored() -> Result<()> {
     let site = Site::fresh()?;
     let id = site.upload(&pictures::photo_jpeg(40, 30))?;
     for options in [
-        "f=avif,w=20",
         "draw=t:aGk,w=20",
-        "filter=sepia",
+        "metadata=keep",
         "f=svg,w=20",
         "w=20,exp=9999999999,sig=00",
     ] {

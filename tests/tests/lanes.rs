@@ -16,7 +16,7 @@ const HEIGHT: u16 = 251;
 const CLIENTS: usize = 4;
 
 /// What each source is asked for.
-const OPTIONS: [&str; 14] = [
+const OPTIONS: [&str; 18] = [
     "format=png",
     "width=100,format=png",
     "width=41,format=png",
@@ -25,6 +25,10 @@ const OPTIONS: [&str; 14] = [
     "width=120,height=31,fit=squeeze,flip=h,rotate=90,format=png",
     "width=150,sharpen=1.5,gamma=1.4,brightness=1.1,contrast=0.9,saturation=1.3,format=png",
     "width=160,border=3:red,trim=7;5;3;9,format=png",
+    "width=120,blur=7,filter=lofi,format=png",
+    "width=99,filter=oil,format=png",
+    "width=80,height=80,fit=cover,gravity=auto,format=png",
+    "width=120,max-bytes=3000,format=jpeg",
     "width=500,fit=contain,format=jpeg",
     "width=170,format=jpeg",
     "width=170,quality=95,format=baseline-jpeg",
@@ -79,6 +83,9 @@ fn others() -> Result<Vec<(&'static str, Vec<u8>)>> {
         ("PNG grey", png(ColorType::Grayscale, BitDepth::Eight, &grey)),
         ("PNG palette", png(ColorType::Indexed, BitDepth::Eight, &grey)),
         ("PNG 16 bits", png(ColorType::Rgb, BitDepth::Sixteen, &deep)),
+        ("BMP", samples::bmp(width, height)),
+        ("TIFF", samples::tiff(width, height)),
+        ("GIF, its first frame", samples::gif(WIDTH, HEIGHT, 1)),
         ("WebP lossless", samples::webp_lossless(width, height, false)),
         ("WebP lossless with alpha", samples::webp_lossless(width, height, true)),
         ("WebP lossy with alpha", lossy),
@@ -135,10 +142,16 @@ fn differences(site: &Site, name: &str, source: &[u8]) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn assert_same(sources: &[(&str, Vec<u8>)]) -> Result<()> {
+/// A site that limits nobody.
+fn settled() -> Result<Site> {
     let site = Site::fresh()?;
     let plenty = json!({ "quota": 100_000, "windowSeconds": 60, "mode": "fast" });
     site.settle(json!({ "limitImages": plenty, "limitTransform": plenty }))?;
+    Ok(site)
+}
+
+fn assert_same(sources: &[(&str, Vec<u8>)]) -> Result<()> {
+    let site = settled()?;
     let mut found = Vec::new();
     for (name, source) in sources {
         found.extend(differences(&site, name, source)?);
@@ -155,4 +168,26 @@ fn the_worker_and_the_native_engine_make_the_same_bytes_of_jpegs() -> Result<()>
 #[test]
 fn the_worker_and_the_native_engine_make_the_same_bytes_of_pngs_and_webps() -> Result<()> {
     assert_same(&others()?)
+}
+
+#[test]
+fn the_worker_and_the_native_engine_make_the_same_animations() -> Result<()> {
+    let site = settled()?;
+    let source = samples::gif(WIDTH, HEIGHT, 3);
+    let id = site.upload(&source)?;
+    let mut found = Vec::new();
+    for options in [
+        "width=60",
+        "width=60,format=webp",
+        "width=40,height=40,fit=pad,format=gif",
+    ] {
+        let answer = site.image(options, &format!("u/{id}"))?;
+        ensure!(answer.status == 200, "{options}: {}", answer.json());
+        let native = natively(&source, options)?;
+        if answer.body != native {
+            found.push(format!("{options}: {}", difference(&answer.body, &native)));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    Ok(())
 }

@@ -72,11 +72,14 @@ fn run(job: &Job<'_>, source: &mut SourceReader<'_>) -> Result<Raster, Failure> 
     let mut raster = Raster::zeroed(width, height, row.channels())?;
     let (stride, size) = (raster.stride(), row.channels().count());
     if !interlaced {
+        let missing = || ImageError::corrupt(Format::Png, 0, "rows are missing");
         for to in raster.data.chunks_exact_mut(stride) {
-            let from = reader
-                .next_row()?
-                .ok_or_else(|| ImageError::corrupt(Format::Png, 0, "rows are missing"))?;
-            row.convert(from.data(), to.chunks_exact_mut(size));
+            if row.is_ready() {
+                reader.read_row(to)?.ok_or_else(missing)?;
+            } else {
+                let from = reader.next_row()?.ok_or_else(missing)?;
+                row.convert(from.data(), to.chunks_exact_mut(size));
+            }
         }
         ended(reader.finish())?;
         return Ok(raster);
@@ -127,6 +130,11 @@ impl Row {
             ColorType::Rgb | ColorType::Indexed => Channels::Rgb,
             ColorType::GrayscaleAlpha | ColorType::Rgba => Channels::Rgba,
         }
+    }
+
+    /// Whether it is as a [`Raster`] has it.
+    fn is_ready(&self) -> bool {
+        !self.wide && self.color != ColorType::GrayscaleAlpha
     }
 
     fn convert<'a>(&self, from: &[u8], to: impl Iterator<Item = &'a mut [u8]>) {
