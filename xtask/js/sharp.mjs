@@ -22,9 +22,10 @@ const actions = {
       top: Math.floor(index / columns) * tileHeight,
     }));
     const canvas = { width: columns * tileWidth, height: rows * tileHeight, channels: 3, background: "#000" };
-    // In two steps: the canvas may be a few pixels larger than the picture.
-    const whole = await sharp({ create: canvas, limitInputPixels: false }).composite(parts).raw().toBuffer();
-    const raw = { width: canvas.width, height: canvas.height, channels: 3 };
+    // In two steps: the canvas may be a few pixels larger than the picture. Compositing adds an alpha channel.
+    const composed = sharp({ create: canvas, limitInputPixels: false }).composite(parts).removeAlpha().raw();
+    const { data: whole, info: raw } = await composed.toBuffer({ resolveWithObject: true });
+    if (raw.channels !== 3) throw new Error(`the mosaic has ${raw.channels} channels`);
     await sharp(whole, { raw, limitInputPixels: false })
       .extract({ left: 0, top: 0, width, height })
       .toFormat(format, settings)
