@@ -238,6 +238,52 @@ impl Seek for SourceReader<'_> {
     }
 }
 
+/// A source that is read more than once: nothing of it is released.
+pub(crate) struct Kept<'a>(pub(crate) &'a dyn Source);
+
+impl Source for Kept<'_> {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError> {
+        self.0.read_at(offset, buffer)
+    }
+}
+
+/// A source that refuses to give again what was released, as the Worker's does.
+#[cfg(test)]
+pub(crate) struct Forgetful(Vec<u8>, core::cell::Cell<u64>);
+
+#[cfg(test)]
+impl Forgetful {
+    pub(crate) const fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes, core::cell::Cell::new(0))
+    }
+
+    pub(crate) const fn forgotten(&self) -> u64 {
+        self.1.get()
+    }
+}
+
+#[cfg(test)]
+impl Source for Forgetful {
+    fn len(&self) -> u64 {
+        Source::len(&self.0)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError> {
+        if offset < self.1.get() {
+            return Err(SourceError::Released(offset));
+        }
+        self.0.read_at(offset, buffer)
+    }
+
+    fn release_before(&self, offset: u64) {
+        self.1.set(offset);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

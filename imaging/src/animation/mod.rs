@@ -8,6 +8,7 @@ use crate::decode::{Decoded, Job, Moment, decode, each_moment};
 use crate::encode::{GifAnimation, WebpAnimation};
 use crate::pixels::{Channels, Raster};
 use crate::settle::settle;
+use crate::source::{Kept, Source};
 use crate::transform::{render, scaled, stop_if};
 use crate::{Codecs, Encoding, Format, ImageError, LimitKind, Plan, Stage};
 
@@ -49,11 +50,15 @@ impl Writer<'_> {
     }
 }
 
-/// Transforms every frame. `max-bytes` takes further passes, each from the source.
+/// Transforms every frame. `max-bytes` takes further passes, each from the source; so does what the first frame decides.
 ///
 /// # Errors
 /// As a still picture's, and [`LimitKind::Memory`] where the answer outgrows what the plan foresaw.
 pub(crate) fn transform(job: &Job<'_>, codecs: &dyn Codecs) -> Result<Fitted, ImageError> {
+    let again = job.plan.encoding.max_bytes.is_some() || job.plan.looks_at_pixels();
+    let kept = Kept(job.source);
+    let source: &dyn Source = if again { &kept } else { job.source };
+    let job = &Job { source, ..*job };
     let (conversion, plan) = (
         Conversion::of(job.source, &job.plan.info, job.limits)?,
         first_settled(job)?,

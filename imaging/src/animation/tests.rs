@@ -1,4 +1,5 @@
 use crate::decode::{Job, each_moment};
+use crate::source::Forgetful;
 use crate::{Codecs, Format, ImageError, LimitKind, Limits, NoCodecs, Output, Resolved, plan, probe, process, samples};
 use core::cell::Cell;
 use gif::{DisposalMethod, Encoder, Frame, Repeat};
@@ -241,6 +242,26 @@ fn an_animation_is_made_small_enough_or_refused() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn what_is_read_again_is_not_released() {
+    let bytes = samples::gif(120, 90, 6);
+    let most = run(&bytes, "", &NoCodecs, &Limits::EDGE).unwrap().bytes.len() / 2;
+    let smaller = format!("max-bytes={most}");
+    for options in ["", "width=40,height=40,fit=cover,gravity=auto", "trim=border", &smaller] {
+        let source = Forgetful::new(bytes.clone());
+        let output = process(
+            &source,
+            &Resolved::parse(options).unwrap(),
+            &Limits::EDGE,
+            &NoCodecs,
+            &|| false,
+        );
+        assert_eq!(output, run(&bytes, options, &NoCodecs, &Limits::EDGE), "{options}");
+        assert!(output.is_ok(), "{options}");
+        assert_eq!(source.forgotten() > 0, options.is_empty(), "{options}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::samples::{self, JpegColor, JpegSample};
+use crate::source::Forgetful;
 use crate::{ImageInfo, LimitKind, Resolved, plan, probe};
 use core::cell::Cell;
 use proptest::prelude::*;
@@ -331,28 +332,10 @@ fn cancelling_stops_a_decode_in_the_middle() {
     }
 }
 
-/// Remembers how far it was released.
-struct Released(Vec<u8>, Cell<u64>);
-
-impl Source for Released {
-    fn len(&self) -> u64 {
-        self.0.len() as u64
-    }
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, crate::SourceError> {
-        if offset < self.1.get() {
-            return Err(crate::SourceError::Released(offset));
-        }
-        Source::read_at(&self.0, offset, buffer)
-    }
-    fn release_before(&self, offset: u64) {
-        self.1.set(offset);
-    }
-}
-
 #[test]
 fn bytes_are_released_behind_the_decoder() {
     for (name, bytes) in codings() {
-        let source = Released(bytes, Cell::new(0));
+        let source = Forgetful::new(bytes);
         let info: ImageInfo = probe(&source, &Limits::EDGE).unwrap();
         let plan = plan(&info, &Resolved::parse("format=png").unwrap(), &Limits::EDGE).unwrap();
         decode(&Job {
@@ -364,7 +347,7 @@ fn bytes_are_released_behind_the_decoder() {
         })
         .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(
-            name.starts_with("webp") || name == "tiff" || source.1.get() > 0,
+            name.starts_with("webp") || name == "tiff" || source.forgotten() > 0,
             "{name}"
         );
     }

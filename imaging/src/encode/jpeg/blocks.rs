@@ -2,7 +2,7 @@
 
 use crate::ImageError;
 use crate::dct::{C2, C4, C6, ODD, Vector, ZIGZAG, minus, plus};
-use crate::pixels::{Channels, Raster, zeroed, zeroed_of};
+use crate::pixels::{Channels, Raster, reserved, zeroed, zeroed_of};
 
 /// Annex K of the standard, in natural order; quality 50.
 const LUMA: [u8; 64] = [
@@ -72,10 +72,7 @@ pub(super) struct Component {
 impl Component {
     fn new(sampling: usize, mcus: (usize, usize), size: (usize, usize)) -> Result<Self, ImageError> {
         let (across, down) = (mcus.0 * sampling, mcus.1 * sampling);
-        let mut values = Vec::new();
-        values
-            .try_reserve_exact(across * down)
-            .map_err(|_| ImageError::Internal("there is no memory for the coefficients"))?;
+        let mut values = reserved(across * down)?;
         values.resize(across * down, [0; 64]);
         Ok(Self {
             sampling,
