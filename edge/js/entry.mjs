@@ -1,11 +1,12 @@
 // The Worker's main module: the default handler and the Durable Object classes, nothing else. worker-build's own entry
 // would also export the bindings of every dependency.
 import handler, { Flight, RateLimiter, Snapshot } from "../build/index.js";
+import { loadAv1 } from "./av1.mjs";
 import { loadAvif } from "./avif.mjs";
 import { loadWebp } from "./webp.mjs";
 
 // Where the Rust side finds the codec modules.
-globalThis.kadoCodecs = { loadAvif, loadWebp };
+globalThis.kadoCodecs = { loadAv1, loadAvif, loadWebp };
 
 export default handler;
 export { Flight, RateLimiter, Snapshot };

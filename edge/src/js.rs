@@ -30,7 +30,10 @@ extern "C" {
     #[wasm_bindgen(js_namespace = kadoCodecs, js_name = loadAvif, catch)]
     fn codec_load_avif() -> Result<Promise, JsValue>;
 
-    /// An instantiated encoder.
+    #[wasm_bindgen(js_namespace = kadoCodecs, js_name = loadAv1, catch)]
+    fn codec_load_av1() -> Result<Promise, JsValue>;
+
+    /// An instantiated encoder, or the AV1 decoder.
     pub(crate) type CodecModule;
 
     #[wasm_bindgen(method, catch)]
@@ -42,11 +45,47 @@ extern "C" {
         settings: &JsValue,
     ) -> Result<Uint8Array, JsValue>;
 
+    #[wasm_bindgen(method, catch)]
+    pub(crate) fn decode(this: &CodecModule, data: &Uint8Array, most_bytes: f64) -> Result<Av1Facts, JsValue>;
+
     #[wasm_bindgen(method, js_name = memoryBytes)]
     pub(crate) fn memory_bytes(this: &CodecModule) -> f64;
 
     #[wasm_bindgen(method)]
     pub(crate) fn release(this: &CodecModule);
+
+    /// A picture in the AV1 decoder's memory, until it decodes the next one or is released.
+    pub(crate) type Av1Facts;
+
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn width(this: &Av1Facts) -> u32;
+
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn height(this: &Av1Facts) -> u32;
+
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn layout(this: &Av1Facts) -> u32;
+
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn depth(this: &Av1Facts) -> u8;
+
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn matrix(this: &Av1Facts) -> u8;
+
+    #[wasm_bindgen(method, getter, js_name = fullRange)]
+    pub(crate) fn full_range(this: &Av1Facts) -> u32;
+
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn planes(this: &Av1Facts) -> Vec<Av1PlaneView>;
+
+    /// A plane there.
+    pub(crate) type Av1PlaneView;
+
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn bytes(this: &Av1PlaneView) -> Uint8Array;
+
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn stride(this: &Av1PlaneView) -> u32;
 }
 
 /// The wall clock, Unix milliseconds. On Cloudflare it stands still while code computes.
@@ -189,11 +228,12 @@ fn default_cache() -> Result<Object, JsValue> {
         .dyn_into()
 }
 
-/// Loads an encoder; its module is instantiated on first use.
+/// Loads a codec; its module is instantiated on first use.
 pub(crate) async fn load_codec(codec: Codec) -> Result<CodecModule, JsValue> {
     let loading = match codec {
         Codec::WebP => codec_load_webp()?,
         Codec::Avif => codec_load_avif()?,
+        Codec::Av1 => codec_load_av1()?,
     };
     JsFuture::from(loading).await.map(JsCast::unchecked_into)
 }

@@ -1,8 +1,8 @@
 //! The transform engine: options, plan, decode, geometry, encode.
 //!
 //! What lives here is a function from options and bytes to bytes and facts. No I/O, no clock, no globals: the same crate
-//! runs in the Worker, in the native heavy lane and in the tests. Sources are read through [`Source`], C encoders come in
-//! through [`Codecs`], and a caller's cancellation hook is asked wherever work is long.
+//! runs in the Worker, in the native heavy lane and in the tests. Sources are read through [`Source`], C and WASM codecs come
+//! in through [`Codecs`], and a caller's cancellation hook is asked wherever work is long.
 //!
 //! ```text
 //! ImageOptions::parse -> merge_under(preset) -> unsupported() -> negotiate -> Resolved      (gateway)
@@ -40,7 +40,7 @@ mod transform;
 
 #[cfg(feature = "native-codecs")]
 pub use codecs::NativeCodecs;
-pub use codecs::{AvifSettings, CodecError, Codecs, NoCodecs, WebpSettings};
+pub use codecs::{Av1Layout, Av1Picture, Av1Plane, AvifSettings, CodecError, Codecs, NoCodecs, WebpSettings};
 pub use error::{ImageError, LimitKind};
 pub use format::Format;
 pub use limits::Limits;

@@ -72,6 +72,7 @@ pub fn transform_observed(
         source,
         plan,
         limits,
+        codecs,
         cancel,
         observe,
     };

@@ -1,28 +1,33 @@
-//! Encoders that are modules of their own, each with a linear memory of its own.
+//! Codecs that are modules of their own, each with a linear memory of its own.
 
 use js_sys::Uint8Array;
-use kado_imaging::{AvifSettings, Codec, CodecError, Codecs, WebpSettings};
+use kado_imaging::{Av1Layout, Av1Picture, Av1Plane, AvifSettings, Codec, CodecError, Codecs, WebpSettings};
 
 use crate::js::{self, CodecModule};
 
-/// What is loaded for a job: a picture has one format, so one encoder at most.
+/// What is loaded for a job: at most a decoder and an encoder.
 #[derive(Default)]
-pub(super) struct EdgeCodecs(Option<(Codec, CodecModule)>);
+pub(super) struct EdgeCodecs(Vec<(Codec, CodecModule)>);
 
 impl EdgeCodecs {
-    pub(super) fn of(codec: Codec, module: CodecModule) -> Self {
-        Self(Some((codec, module)))
+    pub(super) fn add(&mut self, codec: Codec, module: CodecModule) {
+        self.0.push((codec, module));
     }
 
-    /// Memory of the loaded module, in bytes.
+    /// Memory of the loaded modules, in bytes.
     pub(super) fn memory_bytes(&self) -> u64 {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a byte length is a positive integer"
         )]
-        let bytes = self.0.as_ref().map_or(0, |(_, module)| module.memory_bytes() as u64);
+        let bytes = self.0.iter().map(|(_, module)| module.memory_bytes() as u64).sum();
         bytes
+    }
+
+    fn module(&self, wanted: Codec, name: &'static str) -> Result<&CodecModule, CodecError> {
+        let found = self.0.iter().find(|(codec, _)| *codec == wanted);
+        found.map(|(_, module)| module).ok_or(CodecError::Missing(name))
     }
 
     fn encode(
@@ -32,10 +37,7 @@ impl EdgeCodecs {
         (width, height): (u32, u32),
         settings: &impl serde::Serialize,
     ) -> Result<Vec<u8>, CodecError> {
-        let module = match &self.0 {
-            Some((codec, module)) if *codec == wanted => module,
-            _ => return Err(CodecError::Missing(name)),
-        };
+        let module = self.module(wanted, name)?;
         let failed = |error: wasm_bindgen::JsValue| CodecError::Failed(js::describe(&error));
         let settings = serde_wasm_bindgen::to_value(settings).map_err(|error| CodecError::Failed(error.to_string()))?;
         // A copy on the JavaScript side, of the output's size: the module cannot read our memory.
@@ -47,10 +49,10 @@ impl EdgeCodecs {
     }
 }
 
-/// Lets go of a module whose memory has grown beyond what is worth keeping, whatever came of the job.
+/// Lets go of modules whose memory has grown beyond what is worth keeping, whatever came of the job.
 impl Drop for EdgeCodecs {
     fn drop(&mut self) {
-        if let Some((_, module)) = &self.0 {
+        for (_, module) in &self.0 {
             module.release();
         }
     }
@@ -63,5 +65,42 @@ impl Codecs for EdgeCodecs {
 
     fn avif(&self, rgba: &[u8], width: u32, height: u32, settings: &AvifSettings) -> Result<Vec<u8>, CodecError> {
         self.encode((Codec::Avif, "avif"), rgba, (width, height), settings)
+    }
+
+    fn av1(&self, data: &[u8], most_bytes: usize) -> Result<Av1Picture, CodecError> {
+        let module = self.module(Codec::Av1, "av1")?;
+        // Whatever the decoder threw, and be it that it has trapped, is the data's fault.
+        let refused = |error: wasm_bindgen::JsValue| CodecError::Refused(js::describe(&error));
+        let picture = module
+            .decode(&Uint8Array::from(data), most_bytes as f64)
+            .map_err(refused)?;
+        let mut planes = Vec::new();
+        for view in picture.planes() {
+            let (bytes, stride) = (view.bytes(), view.stride() as usize);
+            let mut data = Vec::new();
+            let count = bytes.length() as usize;
+            data.try_reserve_exact(count)
+                .map_err(|_| CodecError::Failed("there is not enough memory for the picture".to_owned()))?;
+            data.resize(count, 0);
+            bytes.copy_to(&mut data);
+            planes.push(Av1Plane { data, stride });
+        }
+        let decoded = Av1Picture {
+            width: picture.width(),
+            height: picture.height(),
+            layout: match picture.layout() {
+                0 => Av1Layout::Grey,
+                1 => Av1Layout::Quarter,
+                2 => Av1Layout::Half,
+                _ => Av1Layout::Full,
+            },
+            depth: picture.depth(),
+            matrix: picture.matrix(),
+            full_range: picture.full_range() != 0,
+            planes,
+        };
+        // The planes are copied; a large picture's memory is wanted for what comes next.
+        module.release();
+        Ok(decoded)
     }
 }

@@ -129,17 +129,16 @@ async fn transform(job: &TransformJob, chunks: &Chunks) -> Result<(Output, Image
     Ok((output, info, memory))
 }
 
-/// Instantiates what the plan needs; nothing is loaded for a JPEG.
+/// Instantiates what the plan needs; nothing is loaded from JPEG to JPEG.
 async fn load(plan: &Plan) -> Result<EdgeCodecs, Refusal> {
-    match plan.codec() {
-        None => Ok(EdgeCodecs::default()),
-        Some(codec) => {
-            let module = js::load_codec(codec)
-                .await
-                .map_err(|error| Refusal::internal("codec-not-loaded", &error))?;
-            Ok(EdgeCodecs::of(codec, module))
-        }
+    let mut codecs = EdgeCodecs::default();
+    for codec in plan.codecs() {
+        let module = js::load_codec(codec)
+            .await
+            .map_err(|error| Refusal::internal("codec-not-loaded", &error))?;
+        codecs.add(codec, module);
     }
+    Ok(codecs)
 }
 
 /// The engine's error as a problem.

@@ -71,6 +71,7 @@ fn moments(bytes: &[u8]) -> Vec<Seen> {
         source: &source,
         plan: &plan,
         limits: &Limits::EDGE,
+        codecs: &crate::NativeCodecs,
         cancel: &|| false,
         observe: &|_| (),
     };

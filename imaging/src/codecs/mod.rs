@@ -1,4 +1,4 @@
-//! Encoders that the caller brings: C libraries natively, WASM modules at the edge.
+//! Codecs that the caller brings: libraries natively, WASM modules at the edge.
 
 #[cfg(feature = "native-codecs")]
 mod native;
@@ -12,15 +12,18 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// This build or this caller has no such codec.
-    #[error("there is no {0} encoder here")]
+    #[error("there is no {0} codec here")]
     Missing(&'static str),
-    /// The codec refused or ran out of memory.
+    /// A decoder was given data that it does not take.
+    #[error("{0}")]
+    Refused(String),
+    /// The codec failed or ran out of memory.
     #[error("{0}")]
     Failed(String),
 }
 
-/// Encoders outside this crate. Synchronous: whoever has to load a module first does so after planning
-/// ([`crate::Plan::codec`] says which) and before [`crate::transform()`].
+/// Codecs outside this crate. Synchronous: whoever has to load a module first does so after planning
+/// ([`crate::Plan::codecs`] says which) and before [`crate::transform()`].
 pub trait Codecs {
     /// Encodes straight-alpha RGBA rows, top to bottom, without gaps: `width * height * 4` bytes.
     ///
@@ -38,6 +41,58 @@ pub trait Codecs {
         let _ = (rgba, width, height, settings);
         Err(CodecError::Missing("avif"))
     }
+
+    /// Decodes the AV1 picture of `data`, which are OBUs of one frame. One whose samples take more than `most_bytes` is
+    /// refused.
+    ///
+    /// # Errors
+    /// [`CodecError`] where there is no decoder, which is the default, or it fails; [`CodecError::Refused`] for damaged
+    /// data.
+    fn av1(&self, data: &[u8], most_bytes: usize) -> Result<Av1Picture, CodecError> {
+        let _ = (data, most_bytes);
+        Err(CodecError::Missing("av1"))
+    }
+}
+
+/// A decoded AV1 picture, as it is coded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Av1Picture {
+    /// Width of luminance, in samples.
+    pub width: u32,
+    /// Height of luminance, in samples.
+    pub height: u32,
+    /// How chroma is stored.
+    pub layout: Av1Layout,
+    /// Bits of a sample: 8, 10 or 12. Above 8 a sample is two bytes, the low one first.
+    pub depth: u8,
+    /// `MatrixCoefficients` of ITU-T H.273, by the sequence header.
+    pub matrix: u8,
+    /// Whether samples use all of their range, by the sequence header.
+    pub full_range: bool,
+    /// Luminance, and in all layouts but one the two of chroma.
+    pub planes: Vec<Av1Plane>,
+}
+
+/// How chroma is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Av1Layout {
+    /// Not at all: 4:0:0.
+    Grey,
+    /// Half of the columns and half of the rows: 4:2:0.
+    Quarter,
+    /// Half of the columns: 4:2:2.
+    Half,
+    /// All: 4:4:4.
+    Full,
+}
+
+/// One plane's rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Av1Plane {
+    /// The bytes.
+    pub data: Vec<u8>,
+    /// Bytes from one row to the next, which may be more than a row has.
+    pub stride: usize,
 }
 
 /// No codec at all.

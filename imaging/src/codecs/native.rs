@@ -1,10 +1,10 @@
-//! libwebp as a C library.
+//! libwebp as a C library, and rav1d.
 #![expect(
     unsafe_code,
     reason = "calls into C; every pointer handed over outlives its call, and what C allocates is freed once, by `Drop`"
 )]
 
-use super::{CodecError, Codecs, WebpSettings};
+use super::{Av1Layout, Av1Picture, Av1Plane, CodecError, Codecs, WebpSettings};
 use core::ffi::c_void;
 use libwebp_sys::{
     WebPConfig, WebPEncode, WebPImageHint, WebPMemoryWrite, WebPMemoryWriter, WebPMemoryWriterClear,
@@ -128,6 +128,36 @@ impl Codecs for NativeCodecs {
             return Err(CodecError::Failed(format!("libwebp: {:?}", picture.0.error_code)));
         }
         Ok(writer.bytes().to_vec())
+    }
+
+    fn av1(&self, data: &[u8], most_bytes: usize) -> Result<Av1Picture, CodecError> {
+        let picture = kado_av1::Picture::decode(data, most_bytes).map_err(|error| match error {
+            kado_av1::Error::Refused => CodecError::Refused(error.to_string()),
+            kado_av1::Error::Memory => CodecError::Failed(error.to_string()),
+        })?;
+        let mut planes = Vec::new();
+        for (bytes, stride) in (0..picture.planes()).filter_map(|index| picture.plane(index)) {
+            let mut data = Vec::new();
+            data.try_reserve_exact(bytes.len())
+                .map_err(|_| CodecError::Failed(kado_av1::Error::Memory.to_string()))?;
+            data.extend_from_slice(bytes);
+            planes.push(Av1Plane { data, stride });
+        }
+        let ((width, height), coding) = (picture.size(), picture.coding());
+        Ok(Av1Picture {
+            width,
+            height,
+            layout: match picture.layout() {
+                kado_av1::Layout::Grey => Av1Layout::Grey,
+                kado_av1::Layout::Quarter => Av1Layout::Quarter,
+                kado_av1::Layout::Half => Av1Layout::Half,
+                kado_av1::Layout::Full => Av1Layout::Full,
+            },
+            depth: picture.depth(),
+            matrix: coding.matrix,
+            full_range: coding.full_range,
+            planes,
+        })
     }
 }
 

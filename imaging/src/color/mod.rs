@@ -7,6 +7,7 @@
 //! A profile that cannot be read, or that is for another kind of pixels than the file's, is ignored: the pixels count as
 //! sRGB. The code is scalar and without `unsafe`, so every lane computes the same.
 
+mod cicp;
 mod ink;
 
 pub(crate) use ink::Inks;
@@ -51,6 +52,7 @@ impl Conversion {
             None => None,
             Some(Declared::Icc(bytes)) => ColorProfile::new_from_slice(&bytes).ok(),
             Some(Declared::Png { gamma, chromaticities }) => png_profile(gamma, chromaticities, is_grey(info)),
+            Some(Declared::Cicp { primaries, transfer }) => cicp::profile(primaries, transfer, is_grey(info)),
         };
         Ok(profile.and_then(|profile| Self::from_profile(&profile, is_grey(info))))
     }

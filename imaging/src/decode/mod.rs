@@ -1,5 +1,6 @@
 //! From a source to pixels, by other people's decoders behind one wall: limits, cancellation, and errors in our terms.
 
+mod avif;
 mod bmp;
 mod gif;
 mod jpeg;
@@ -9,7 +10,7 @@ mod webp;
 
 use crate::pixels::{Planes, Raster, resample};
 use crate::source::Stop;
-use crate::{Format, ImageError, Limits, Plan, Region, Source, Stage};
+use crate::{Codecs, Format, ImageError, Limits, Plan, Region, Source, Stage};
 
 pub(crate) use self::jpeg::store_bytes;
 use std::io;
@@ -19,6 +20,7 @@ pub(crate) struct Job<'a> {
     pub(crate) source: &'a dyn Source,
     pub(crate) plan: &'a Plan,
     pub(crate) limits: &'a Limits,
+    pub(crate) codecs: &'a dyn Codecs,
     pub(crate) cancel: &'a dyn Fn() -> bool,
     /// Is told of each stage as it begins.
     pub(crate) observe: &'a dyn Fn(Stage),
@@ -33,6 +35,7 @@ pub(crate) fn decode(job: &Job<'_>) -> Result<Decoded, ImageError> {
         Format::Gif => gif::decode(job).map(Decoded::Raster),
         Format::Bmp => bmp::decode(job).map(Decoded::Raster),
         Format::Tiff => tiff::decode(job).map(Decoded::Raster),
+        Format::Avif => avif::decode(job).map(Decoded::Raster),
         format => Err(ImageError::unsupported(format, "it is not read by this engine")),
     }?;
     let scale = u32::from(job.plan.decode_scale);

@@ -14,6 +14,7 @@ fn run(bytes: &[u8], options: &str, limits: &Limits, cancel: &dyn Fn() -> bool) 
         source: &source,
         plan: &plan,
         limits,
+        codecs: &crate::NativeCodecs,
         cancel,
         observe: &|_| (),
     };
@@ -342,6 +343,7 @@ fn bytes_are_released_behind_the_decoder() {
             source: &source,
             plan: &plan,
             limits: &Limits::EDGE,
+            codecs: &crate::NativeCodecs,
             cancel: &|| false,
             observe: &|_| (),
         })
@@ -380,6 +382,7 @@ fn a_failing_source_is_not_a_corrupt_picture() {
         source: &source,
         plan: &plan,
         limits: &Limits::EDGE,
+        codecs: &crate::NativeCodecs,
         cancel: &|| false,
         observe: &|_| (),
     });

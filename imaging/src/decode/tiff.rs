@@ -226,6 +226,7 @@ mod tests {
             source: bytes,
             plan: &plan,
             limits: &Limits::EDGE,
+            codecs: &crate::NativeCodecs,
             cancel: &|| false,
             observe: &|_| (),
         })?

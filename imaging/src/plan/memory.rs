@@ -1,7 +1,7 @@
 //! How much memory a plan takes, from sizes alone. Never under what is measured; over it by less than two.
 
 use super::Plan;
-use crate::Format;
+use crate::{Format, ImageInfo};
 
 /// Bytes of memory, by what they are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -73,6 +73,7 @@ impl Memory {
             Format::Tiff => {
                 decoded + width * height * u64::from(info.components) * u64::from(info.bit_depth).div_ceil(8)
             }
+            Format::Avif => decoded + av1(info),
             _ => decoded + 2 * width * 8,
         };
         let (out_width, out_height) = (u64::from(plan.resized.0), u64::from(plan.resized.1));
@@ -146,6 +147,18 @@ impl Memory {
     }
 }
 
+/// The AV1 decoder with its planes, another set where it adds film grain, a copy, and one of the data. The parts of a grid
+/// are decoded one by one, but how large they are is not known here.
+fn av1(info: &ImageInfo) -> u64 {
+    let pixels = u64::from(info.width) * u64::from(info.height);
+    let bytes = if info.bit_depth > 8 { 2 } else { 1 };
+    let planes = pixels.max(info.coded_pixels) * u64::from(info.samples_per_pixel_quarters) / 4 * bytes;
+    3 * planes + planes / 8 + info.bytes + AV1_DECODER
+}
+
+/// The decoder's tables and what it knows of a row of blocks.
+const AV1_DECODER: u64 = 6 * 1024 * 1024;
+
 /// Bytes that an animated answer may have: far more than pictures take, far less than noise does.
 fn answer(plan: &Plan, pixels: u64) -> u64 {
     if !plan.animated {
@@ -182,7 +195,7 @@ const TABLES: u64 = 3 * 1024 * 1024;
 /// Channels of the decoded picture, alpha included.
 fn decoded_channels(plan: &Plan) -> u64 {
     match (plan.info.format, plan.info.components) {
-        (Format::Jpeg | Format::Tiff, 1) => 1,
+        (Format::Jpeg | Format::Tiff | Format::Avif, 1) => 1,
         (Format::Jpeg, _) => 3,
         (Format::Png, 1) if !plan.info.alpha => 3,
         (Format::Png, _) if plan.info.alpha => 4,

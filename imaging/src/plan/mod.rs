@@ -23,6 +23,8 @@ pub enum Codec {
     WebP,
     /// libaom's encoder.
     Avif,
+    /// The AV1 decoder, which AVIF sources need.
+    Av1,
 }
 
 /// Changes of colour after the resize, in the order they are applied.
@@ -126,14 +128,18 @@ pub struct Plan {
 pub(crate) type Rectangle = (u32, u32, u32, u32);
 
 impl Plan {
-    /// The injected codec that is needed, if one is.
-    #[must_use]
-    pub fn codec(&self) -> Option<Codec> {
-        match self.encoding.format {
+    /// The injected codecs that are needed: at most a decoder and an encoder.
+    pub fn codecs(&self) -> impl Iterator<Item = Codec> {
+        let decoder = match self.info.format {
+            Format::Avif if self.encoding.format != Format::Json => Some(Codec::Av1),
+            _ => None,
+        };
+        let encoder = match self.encoding.format {
             Format::WebP => Some(Codec::WebP),
             Format::Avif => Some(Codec::Avif),
             _ => None,
-        }
+        };
+        decoder.into_iter().chain(encoder)
     }
 
     /// Whether fewer bytes can be had at the same size.
@@ -480,7 +486,7 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool, pixels: u64) -> 
         FormatChoice::Source => match info.format {
             // What has just been made transparent is not painted over because of where it came from.
             Format::Jpeg if alpha && resolved.options.segment.is_some() => Format::Png,
-            same @ (Format::Jpeg | Format::Png | Format::WebP | Format::Gif) => same,
+            same @ (Format::Jpeg | Format::Png | Format::WebP | Format::Gif | Format::Avif) => same,
             _ => classic,
         },
     };

@@ -167,9 +167,14 @@ fn the_format_follows_source_request_and_alpha() {
 
 #[test]
 fn the_codec_to_load_is_named() {
-    assert_eq!(planned(&jpeg(9, 9), "f=webp").codec(), Some(Codec::WebP));
-    assert_eq!(planned(&jpeg(9, 9), "f=avif").codec(), Some(Codec::Avif));
-    assert_eq!(planned(&jpeg(9, 9), "").codec(), None);
+    let codecs = |info: &ImageInfo, options: &str| planned(info, options).codecs().collect::<Vec<Codec>>();
+    assert_eq!(codecs(&jpeg(9, 9), "f=webp"), [Codec::WebP]);
+    assert_eq!(codecs(&jpeg(9, 9), "f=avif"), [Codec::Avif]);
+    assert_eq!(codecs(&jpeg(9, 9), ""), []);
+    let avif = image(Format::Avif, 9, 9, false);
+    assert_eq!(codecs(&avif, "f=jpeg"), [Codec::Av1]);
+    assert_eq!(codecs(&avif, ""), [Codec::Av1, Codec::Avif]);
+    assert_eq!(codecs(&avif, "f=json"), []);
 }
 
 #[test]

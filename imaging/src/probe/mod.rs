@@ -14,6 +14,7 @@ mod webp;
 
 pub(crate) use bmp::{BmpCoding, BmpHeader, bmp_header};
 pub(crate) use exif::Exif;
+pub(crate) use isobmff::{AvifPicture, Extent, Part, avif_picture};
 use peek::{Peek, Stopped};
 pub(crate) use profile::{Declared, declared};
 
@@ -48,6 +49,8 @@ pub struct ImageInfo {
     pub profile_bytes: u64,
     /// Samples that the coder stores per pixel, in quarters: 4:2:0 has 6, 4:4:4 has 12, grey 4.
     pub samples_per_pixel_quarters: u8,
+    /// Pixels that the coder stores, where those are more than are shown (AVIF); else 0.
+    pub coded_pixels: u64,
     /// Whether the coding is one this engine decodes.
     pub decodable: bool,
     /// Whether a CMYK JPEG stores light instead of ink, as Adobe's programs do.
@@ -74,6 +77,7 @@ impl ImageInfo {
             color_profile: false,
             profile_bytes: 0,
             samples_per_pixel_quarters: 12,
+            coded_pixels: 0,
             decodable: false,
             inverted_cmyk: false,
             artist: None,
@@ -115,7 +119,7 @@ impl ImageInfo {
             u64::from(self.width.max(self.height)),
             u64::from(limits.side),
         )?;
-        let pixels = u64::from(self.width) * u64::from(self.height);
+        let pixels = (u64::from(self.width) * u64::from(self.height)).max(self.coded_pixels);
         refuse(LimitKind::Pixels, pixels, limits.pixels)?;
         let frames = self.frames.unwrap_or(1);
         refuse(LimitKind::Frames, u64::from(frames), u64::from(limits.frames))?;

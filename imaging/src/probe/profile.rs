@@ -1,5 +1,6 @@
 //! What a file says of its colours: an ICC profile, or PNG's own few numbers. Read apart from the pixels, before them.
 
+use super::isobmff;
 use super::jpeg::{MAX_SEGMENTS, next_marker, starts_with};
 use super::peek::{Peek, Stopped};
 use super::png::MAX_CHUNKS;
@@ -18,6 +19,13 @@ pub(crate) enum Declared {
         /// White, red, green and blue as x and y, in 1/100,000.
         chromaticities: Option<[u32; 8]>,
     },
+    /// Code points of ITU-T H.273.
+    Cicp {
+        /// `ColourPrimaries`.
+        primaries: u16,
+        /// `TransferCharacteristics`.
+        transfer: u16,
+    },
 }
 
 /// Reads what a picture declares; `None` where that is nothing, sRGB, or cannot be read.
@@ -32,6 +40,7 @@ pub(crate) fn declared(source: &dyn Source, info: &ImageInfo, limits: &Limits) -
         Format::Jpeg if info.color_profile => jpeg(&mut peek, limits),
         Format::WebP if info.color_profile => webp(&mut peek, limits),
         Format::Tiff if info.color_profile => tiff(&mut peek, limits),
+        Format::Avif => isobmff::declared(&mut peek, limits.profile_bytes),
         _ => Ok(None),
     };
     match found {

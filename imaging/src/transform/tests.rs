@@ -44,6 +44,7 @@ fn pixels(output: &Output) -> Raster {
         source: &source,
         plan: &plan,
         limits: &Limits::EDGE,
+        codecs: &crate::NativeCodecs,
         cancel: &|| false,
         observe: &|_| (),
     })

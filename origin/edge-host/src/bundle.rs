@@ -6,7 +6,13 @@ use std::path::{Path, PathBuf};
 use crate::HostError;
 
 /// What the Worker consists of, main module first; the template embeds these names.
-pub(crate) const FILES: [&str; 4] = ["entry.js", "index_bg.wasm", "avif_enc.wasm", "webp_enc_simd.wasm"];
+pub(crate) const FILES: [&str; 5] = [
+    "entry.js",
+    "index_bg.wasm",
+    "avif_enc.wasm",
+    "kado_edge_av1.wasm",
+    "webp_enc_simd.wasm",
+];
 
 /// Copies the bundle next to the configuration, so that a process restarted in the middle of a new build still runs
 /// what the others run.

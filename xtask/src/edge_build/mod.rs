@@ -1,7 +1,7 @@
 //! The Worker's bundle in `build/`: `entry.js` and the WebAssembly modules beside it.
 //!
-//! Two steps: worker-build makes the `edge` crate into `edge/build/index.js` and `index_bg.wasm`; esbuild then bundles
-//! our own main module, which imports those and the codec modules from npm.
+//! Three steps: worker-build makes the `edge` crate into `edge/build/index.js` and `index_bg.wasm`; cargo makes `edge/av1`
+//! into the AV1 decoder; esbuild then bundles our own main module, which imports those and the codec modules from npm.
 
 mod inputs;
 
@@ -25,6 +25,8 @@ const CODECS: [(&str, &str); 2] = [
     ("@jsquash/avif/codec/enc", "avif_enc.wasm"),
     ("@jsquash/webp/codec/enc", "webp_enc_simd.wasm"),
 ];
+/// The AV1 decoder, a module of our own.
+const AV1: &str = "kado_edge_av1.wasm";
 /// What the bundle was made from.
 const STAMP: &str = ".inputs";
 
@@ -60,9 +62,14 @@ pub fn build(workspace: &Workspace, modules: &NodeModules, profile: Profile) -> 
     let tools = BuildTools::find(workspace, modules)?;
     progress::step(format_args!("Building the Worker ({profile})"), || {
         compile(workspace, &tools, profile)?;
+        let av1 = compile_av1(workspace, &tools)?;
         // A bundle that was cut short must not pass for a whole one.
         let _not_there = fs::remove_file(&stamp);
         bundle(workspace, modules, &tools, &folder, profile)?;
+        copy(&av1, &folder.join(AV1))?;
+        if !is_complete(&folder) {
+            bail!("the bundle in {} lacks a module", folder.display());
+        }
         fs::write(&stamp, &inputs).with_context(|| format!("writing {}", stamp.display()))
     })?;
     Ok(folder)
@@ -104,6 +111,41 @@ fn compile(workspace: &Workspace, tools: &BuildTools, profile: Profile) -> Resul
     invoke::run(&mut command).context("compiling the Worker")
 }
 
+/// The decoder's module, always as deployed: without optimisation it is too slow to test anything with.
+fn compile_av1(workspace: &Workspace, tools: &BuildTools) -> Result<PathBuf> {
+    let target = workspace.target.join("av1");
+    let mut command = invoke::command(cargo());
+    command
+        .current_dir(workspace.path("edge/av1"))
+        .args(["build", "--locked", "--release", "--target", "wasm32-unknown-unknown"])
+        .arg("--target-dir")
+        .arg(&target)
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    invoke::run(&mut command).context("compiling the AV1 decoder")?;
+    let release = target.join("wasm32-unknown-unknown/release");
+    let smaller = release.join("optimized.wasm");
+    let mut optimize = invoke::command(&tools.wasm_opt);
+    optimize
+        .args([
+            "-O3",
+            "--enable-simd",
+            "--enable-bulk-memory",
+            "--enable-nontrapping-float-to-int",
+        ])
+        .args([
+            "--enable-sign-ext",
+            "--enable-mutable-globals",
+            "--enable-reference-types",
+            "--enable-multivalue",
+        ])
+        .arg(release.join(AV1))
+        .arg("-o")
+        .arg(&smaller);
+    invoke::run(&mut optimize).context("optimising the AV1 decoder")?;
+    Ok(smaller)
+}
+
 fn path_with(first: Option<&Path>) -> Result<std::ffi::OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let first = first.filter(|folder| folder.is_absolute()).map(ToOwned::to_owned);
@@ -139,9 +181,6 @@ fn bundle(
     for (package, name) in CODECS {
         copy(&modules.folder().join(package).join(name), &folder.join(name))?;
     }
-    if !is_complete(folder) {
-        bail!("the bundle in {} lacks a module", folder.display());
-    }
     Ok(())
 }
 
@@ -151,7 +190,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn is_complete(folder: &Path) -> bool {
-    let names = [ENTRY, ENGINE].into_iter().chain(CODECS.map(|(_, name)| name));
+    let names = [ENTRY, ENGINE, AV1].into_iter().chain(CODECS.map(|(_, name)| name));
     names
         .into_iter()
         .all(|name| fs::metadata(folder.join(name)).is_ok_and(|meta| meta.len() > 0))

@@ -15,6 +15,7 @@ fn at_scale(bytes: &[u8], scale: u8, full_chroma: bool) -> Result<Raster, ImageE
         source: &source,
         plan: &plan,
         limits: &Limits::EDGE,
+        codecs: &crate::NativeCodecs,
         cancel: &|| false,
         observe: &|_| (),
     })?;

@@ -186,6 +186,7 @@ fn a_flat_picture_is_centred() {
             source: &flat,
             plan: &plan,
             limits: &Limits::EDGE,
+            codecs: &crate::NativeCodecs,
             cancel: &|| false,
             observe: &|_| (),
         })

@@ -52,7 +52,12 @@ pub(crate) fn command(dir: &Path, workerd: &Path, more: &[&str]) -> Command {
     let worker = dir.join("build");
     std::fs::create_dir_all(&worker).unwrap();
     std::fs::write(worker.join("entry.js"), WORKER).unwrap();
-    for name in ["index_bg.wasm", "avif_enc.wasm", "webp_enc_simd.wasm"] {
+    for name in [
+        "index_bg.wasm",
+        "avif_enc.wasm",
+        "kado_edge_av1.wasm",
+        "webp_enc_simd.wasm",
+    ] {
         std::fs::write(worker.join(name), EMPTY_WASM).unwrap();
     }
     let mut binary = std::env::current_exe().unwrap();
