@@ -255,3 +255,16 @@ impl Default for WebpSettings {
         }
     }
 }
+
+/// One codec's quality for another's, 0 to 100, along a table of points that begins at or below the least.
+pub(crate) fn along(table: &[(u8, u8)], quality: u8) -> u8 {
+    let line = |[(x0, y0), (x1, y1)]: [(u8, u8); 2]| {
+        let part = f32::from(quality - x0) / f32::from(x1 - x0);
+        (f32::from(y0) + part * (f32::from(y1) - f32::from(y0))).round() as u8
+    };
+    let segments = table.iter().zip(table.iter().skip(1));
+    segments
+        .map(|(from, to)| [*from, *to])
+        .find(|[from, to]| (from.0..=to.0).contains(&quality))
+        .map_or(quality, line)
+}

@@ -1,6 +1,6 @@
 //! AVIF through the caller's libaom.
 
-use super::webp::along;
+use crate::codecs::along;
 use crate::pixels::Raster;
 use crate::{AvifSettings, Codecs, Encoding, ImageError};
 

@@ -1,5 +1,6 @@
 //! WebP through the caller's libwebp.
 
+use crate::codecs::along;
 use crate::pixels::Raster;
 use crate::{Codecs, Encoding, ImageError, WebpSettings};
 
@@ -22,19 +23,6 @@ fn settings(encoding: &Encoding) -> WebpSettings {
 /// Between the points it is a straight line. The two scales run close together; libwebp's reaches the same look a little
 /// earlier in the range that matters, the same step that other image services take (80 and 79).
 const QUALITY: [(u8, u8); 6] = [(1, 1), (50, 49), (65, 64), (80, 79), (90, 89), (100, 100)];
-
-/// A codec's quality for a perceived quality, 1 to 100, along a table of points.
-pub(super) fn along(table: &[(u8, u8)], quality: u8) -> u8 {
-    let line = |[(x0, y0), (x1, y1)]: [(u8, u8); 2]| {
-        let part = f32::from(quality - x0) / f32::from(x1 - x0);
-        (f32::from(y0) + part * (f32::from(y1) - f32::from(y0))).round() as u8
-    };
-    let segments = table.iter().zip(table.iter().skip(1));
-    segments
-        .map(|(from, to)| [*from, *to])
-        .find(|[from, to]| (from.0..=to.0).contains(&quality))
-        .map_or(quality, line)
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,12 @@
-//! libwebp as a C library, and rav1d.
+//! libwebp as a C library; rav1d and rav1e.
 #![expect(
     unsafe_code,
     reason = "calls into C; every pointer handed over outlives its call, and what C allocates is freed once, by `Drop`"
 )]
 
-use super::{Av1Layout, Av1Picture, Av1Plane, CodecError, Codecs, WebpSettings};
+mod avif;
+
+use super::{Av1Layout, Av1Picture, Av1Plane, AvifSettings, CodecError, Codecs, WebpSettings};
 use core::ffi::c_void;
 use libwebp_sys::{
     WebPConfig, WebPEncode, WebPImageHint, WebPMemoryWrite, WebPMemoryWriter, WebPMemoryWriterClear,
@@ -128,6 +130,10 @@ impl Codecs for NativeCodecs {
             return Err(CodecError::Failed(format!("libwebp: {:?}", picture.0.error_code)));
         }
         Ok(writer.bytes().to_vec())
+    }
+
+    fn avif(&self, rgba: &[u8], width: u32, height: u32, settings: &AvifSettings) -> Result<Vec<u8>, CodecError> {
+        avif::encode(rgba, width, height, settings)
     }
 
     fn av1(&self, data: &[u8], most_bytes: usize) -> Result<Av1Picture, CodecError> {
