@@ -24,6 +24,7 @@ mod error;
 mod facts;
 mod format;
 mod limits;
+mod metadata;
 mod negotiate;
 pub mod options;
 mod orientation;

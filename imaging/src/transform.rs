@@ -3,6 +3,7 @@
 use crate::budget::{self, Fitted};
 use crate::color::Conversion;
 use crate::decode::{Decoded, Job, decode};
+use crate::metadata::Metadata;
 use crate::options::Color;
 use crate::pixels::{Raster, add_border, apply_effects, blur, filter, flatten, pad, remove_background, resample, turn};
 use crate::settle::settle;
@@ -79,7 +80,7 @@ pub fn transform_observed(
     let Fitted { bytes, width, height } = if plan.animated {
         animation::transform(&job, codecs)?
     } else {
-        still(&job, codecs)?
+        still(&job)?
     };
     Ok(Output {
         bytes,
@@ -90,9 +91,10 @@ pub fn transform_observed(
     })
 }
 
-fn still(job: &Job<'_>, codecs: &dyn Codecs) -> Result<Fitted, ImageError> {
+fn still(job: &Job<'_>) -> Result<Fitted, ImageError> {
     // Read first: the decoder releases the bytes behind it.
     let conversion = Conversion::of(job.source, &job.plan.info, job.limits)?;
+    let metadata = Metadata::of(job.source, job.plan, job.limits)?;
     let decoded = decode(job)?;
     stop_if(job.cancel)?;
     let (decoded, settled) = settle(decoded, job.plan, job.limits)?;
@@ -109,7 +111,7 @@ fn still(job: &Job<'_>, codecs: &dyn Codecs) -> Result<Fitted, ImageError> {
                 job.plan.resized,
                 encode::chroma_sampling(&job.plan.encoding),
             )? {
-                Ok(planes) => return write_planes(job, &planes),
+                Ok(planes) => return write_planes(job, &planes, &metadata),
                 Err(planes) => Decoded::Planes(planes),
             }
         }
@@ -118,7 +120,7 @@ fn still(job: &Job<'_>, codecs: &dyn Codecs) -> Result<Fitted, ImageError> {
     let raster = render(job, decoded, conversion.as_ref())?;
     stop_if(job.cancel)?;
     (job.observe)(Stage::Encode);
-    write(raster, job.plan, codecs, job.cancel)
+    write(raster, job, &metadata)
 }
 
 /// Whether nothing lies between the resampler and a JPEG, so that planes can stay planes.
@@ -133,13 +135,13 @@ fn is_only_resized(plan: &Plan) -> bool {
 }
 
 /// The file of luminance and chroma that have their sizes already.
-fn write_planes(job: &Job<'_>, planes: &[Raster; 3]) -> Result<Fitted, ImageError> {
+fn write_planes(job: &Job<'_>, planes: &[Raster; 3], metadata: &Metadata) -> Result<Fitted, ImageError> {
     stop_if(job.cancel)?;
     for stage in [Stage::Turn, Stage::Effects, Stage::Compose, Stage::Encode] {
         (job.observe)(stage);
     }
     let (width, height) = job.plan.resized;
-    let bytes = encode::encode_jpeg(encode::Picture::Planes(planes), &job.plan.encoding, &job.plan.info)?;
+    let bytes = encode::encode_jpeg(encode::Picture::Planes(planes), &job.plan.encoding, metadata)?;
     Ok(Fitted { bytes, width, height })
 }
 
@@ -155,7 +157,10 @@ fn region(plan: &Plan) -> Region {
 }
 
 /// The file, or the text, of finished pixels.
-fn write(raster: Raster, plan: &Plan, codecs: &dyn Codecs, cancel: &dyn Fn() -> bool) -> Result<Fitted, ImageError> {
+fn write(raster: Raster, job: &Job<'_>, metadata: &Metadata) -> Result<Fitted, ImageError> {
+    let &Job {
+        plan, codecs, cancel, ..
+    } = job;
     let (width, height) = (raster.width, raster.height);
     let max_bytes = plan.encoding.max_bytes;
     let text = match plan.encoding.format {
@@ -165,7 +170,7 @@ fn write(raster: Raster, plan: &Plan, codecs: &dyn Codecs, cancel: &dyn Fn() -> 
     };
     let bytes = match (text, max_bytes) {
         (Some(text), _) => budget::within(text.into_bytes(), max_bytes)?,
-        (None, None) => encode::encode(raster, &plan.encoding, &plan.info, codecs)?,
+        (None, None) => encode::encode(raster, &plan.encoding, metadata, codecs)?,
         (None, Some(most)) => {
             let quality = plan.encoding.quality;
             let mut encode = |size: (u32, u32), quality: u8| {
@@ -173,7 +178,7 @@ fn write(raster: Raster, plan: &Plan, codecs: &dyn Codecs, cancel: &dyn Fn() -> 
                     quality,
                     ..plan.encoding
                 };
-                encode::encode(scaled(&raster, size)?, &encoding, &plan.info, codecs)
+                encode::encode(scaled(&raster, size)?, &encoding, metadata, codecs)
             };
             return budget::fit((width, height), most, quality, plan.has_quality(), &mut encode, cancel);
         }

@@ -45,7 +45,7 @@ impl Writer<'_> {
     fn finish(self) -> Result<Vec<u8>, ImageError> {
         match self {
             Self::Gif(animation) => animation.finish(),
-            Self::WebP(animation) => animation.finish(),
+            Self::WebP(animation) => Ok(animation.finish()),
         }
     }
 }

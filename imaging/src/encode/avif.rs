@@ -48,7 +48,7 @@ mod tests {
             progressive: false,
             fast,
             max_bytes: None,
-            copyright: false,
+            metadata: crate::options::Metadata::None,
         };
         let all: Vec<u8> = (1..=100)
             .map(|quality| settings(&encoding(quality, false), 1).quality)

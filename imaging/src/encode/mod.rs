@@ -1,13 +1,13 @@
 //! From pixels to a file.
 
 mod avif;
-mod copyright;
 mod gif;
 mod jpeg;
 mod palette;
 mod png;
 mod webp;
 mod webp_animation;
+mod webp_chunks;
 
 pub(crate) use avif::AUTOMATIC_PIXELS as AUTOMATIC_AVIF_PIXELS;
 pub(crate) use gif::Animation as GifAnimation;
@@ -15,8 +15,9 @@ pub(crate) use jpeg::coefficient_bytes as jpeg_coefficient_bytes;
 pub(crate) use jpeg::{Picture, encode as encode_jpeg};
 pub(crate) use webp_animation::Animation as WebpAnimation;
 
+use crate::metadata::Metadata;
 use crate::pixels::Raster;
-use crate::{Codecs, Encoding, Format, ImageError, ImageInfo};
+use crate::{Codecs, Encoding, Format, ImageError};
 
 /// Whether an encoding keeps half of chroma's resolution.
 pub(crate) const fn halves_chroma(encoding: &Encoding) -> bool {
@@ -36,13 +37,13 @@ pub(crate) const fn chroma_sampling(encoding: &Encoding) -> u32 {
 pub(crate) fn encode(
     raster: Raster,
     encoding: &Encoding,
-    info: &ImageInfo,
+    metadata: &Metadata,
     codecs: &dyn Codecs,
 ) -> Result<Vec<u8>, ImageError> {
     match encoding.format {
-        Format::Jpeg => jpeg::encode(Picture::Raster(&raster), encoding, info),
-        Format::Png => png::encode(&raster, encoding),
-        Format::WebP => webp::encode(raster, encoding, codecs),
+        Format::Jpeg => jpeg::encode(Picture::Raster(&raster), encoding, metadata),
+        Format::Png => png::encode(&raster, encoding, metadata),
+        Format::WebP => webp::with_metadata(raster, encoding, metadata, codecs),
         Format::Gif => gif::still(raster),
         Format::Avif => avif::encode(raster, encoding, codecs),
         format => Err(ImageError::unsupported(format, "it is not written by this engine")),

@@ -1,20 +1,28 @@
 //! PNG through the png crate. Pictures of few colours get a palette, which loses nothing.
 
 use super::palette;
+use crate::metadata::Metadata;
 use crate::pixels::{Channels, Raster};
 use crate::{CodecError, Encoding, ImageError};
-use png::{BitDepth, ColorType, Compression, Encoder, Filter};
+use png::{BitDepth, ColorType, Compression, Encoder, Filter, Info};
 
-pub(super) fn encode(raster: &Raster, encoding: &Encoding) -> Result<Vec<u8>, ImageError> {
+pub(super) fn encode(raster: &Raster, encoding: &Encoding, metadata: &Metadata) -> Result<Vec<u8>, ImageError> {
     let indexed = palette::exact(raster);
     let mut bytes = Vec::new();
-    let mut encoder = Encoder::new(&mut bytes, raster.width, raster.height);
+    let failed = |error: png::EncodingError| CodecError::Failed(error.to_string());
+    let mut info = Info::with_size(raster.width, raster.height);
+    info.exif_metadata = metadata.exif.as_deref().map(Into::into);
+    let mut encoder = Encoder::with_info(&mut bytes, info).map_err(failed)?;
+    if let Some(xmp) = &metadata.xmp {
+        encoder
+            .add_itxt_chunk("XML:com.adobe.xmp".to_owned(), xmp.clone())
+            .map_err(failed)?;
+    }
     encoder.set_compression(if encoding.fast {
         Compression::Fast
     } else {
         Compression::Balanced
     });
-    let failed = |error: png::EncodingError| CodecError::Failed(error.to_string());
     let packed;
     let data = match &indexed {
         Some(indexed) => {

@@ -1,13 +1,44 @@
 //! WebP through the caller's libwebp.
 
+use super::webp_chunks::{ALPHA, EXIF, XMP, chunk, extended, finished, picture};
 use crate::codecs::along;
+use crate::metadata::Metadata;
 use crate::pixels::Raster;
-use crate::{Codecs, Encoding, ImageError, WebpSettings};
+use crate::{CodecError, Codecs, Encoding, ImageError, WebpSettings};
 
 pub(super) fn encode(raster: Raster, encoding: &Encoding, codecs: &dyn Codecs) -> Result<Vec<u8>, ImageError> {
     let settings = settings(encoding);
     let rgba = raster.with_alpha()?;
     Ok(codecs.webp(&rgba.data, rgba.width, rgba.height, &settings)?)
+}
+
+/// The same with metadata, for which the file has to be an extended one.
+pub(super) fn with_metadata(
+    raster: Raster,
+    encoding: &Encoding,
+    metadata: &Metadata,
+    codecs: &dyn Codecs,
+) -> Result<Vec<u8>, ImageError> {
+    let size = (raster.width, raster.height);
+    let still = encode(raster, encoding, codecs)?;
+    if metadata.is_empty() {
+        return Ok(still);
+    }
+    let picture =
+        picture(&still).ok_or_else(|| CodecError::Failed("libwebp's answer is not a WebP file".to_owned()))?;
+    let flag = |is: bool, bit: u8| if is { bit } else { 0 };
+    let flags = flag(picture.starts_with(b"ALPH"), ALPHA)
+        | flag(metadata.exif.is_some(), EXIF)
+        | flag(metadata.xmp.is_some(), XMP);
+    let mut file = extended(size, flags);
+    file.extend(picture);
+    if let Some(exif) = &metadata.exif {
+        chunk(&mut file, b"EXIF", &[exif]);
+    }
+    if let Some(xmp) = &metadata.xmp {
+        chunk(&mut file, b"XMP ", &[xmp.as_bytes()]);
+    }
+    Ok(finished(file))
 }
 
 fn settings(encoding: &Encoding) -> WebpSettings {

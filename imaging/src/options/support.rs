@@ -1,6 +1,6 @@
 //! Which options this engine does not do. They are parsed and checked like the others, and then refused, never ignored.
 
-use super::{Fault, ImageOptions, Metadata, OptionError, OutputFormat};
+use super::{Fault, ImageOptions, OptionError, OutputFormat};
 
 impl ImageOptions {
     /// Every option here that the engine would have to ignore. Empty for options that it can carry out.
@@ -18,9 +18,6 @@ impl ImageOptions {
                 format.to_string(),
                 "auto, avif, webp, jpeg, baseline-jpeg, png, png-force, gif, json, blurhash or thumbhash",
             );
-        }
-        if let Some(metadata @ Metadata::Keep) = self.metadata {
-            refuse("metadata", metadata.to_string(), "copyright or none");
         }
         let mut without = |given: bool, name: &str| {
             if given {

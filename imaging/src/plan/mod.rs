@@ -67,8 +67,8 @@ pub struct Encoding {
     pub progressive: bool,
     /// Whether time matters more than bytes.
     pub fast: bool,
-    /// Whether the copyright notice is kept.
-    pub copyright: bool,
+    /// What of the source's metadata is kept.
+    pub metadata: Metadata,
     /// Bytes that the answer may have at most.
     pub max_bytes: Option<u64>,
 }
@@ -496,7 +496,7 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool, pixels: u64) -> 
         quality_given: resolved.options.quality.is_some(),
         progressive: resolved.format != FormatChoice::Given(OutputFormat::BaselineJpeg),
         fast: resolved.options.compression.is_some(),
-        copyright: resolved.options.metadata != Some(Metadata::None),
+        metadata: resolved.options.metadata.unwrap_or(Metadata::Copyright),
         max_bytes: resolved.options.max_bytes.map(MaxBytes::get),
     })
 }

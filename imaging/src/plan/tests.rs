@@ -179,12 +179,12 @@ fn the_codec_to_load_is_named() {
 
 #[test]
 fn what_cannot_be_done_is_said_before_any_work() {
-    let avif = ImageInfo {
+    let heic = ImageInfo {
         decodable: false,
-        ..image(Format::Avif, 9, 9, false)
+        ..image(Format::Heic, 9, 9, false)
     };
-    assert_eq!(refused(&avif, "f=jpeg", &Limits::EDGE).code(), "unsupported-format");
-    assert_eq!(planned(&avif, "f=json").encoding.format, Format::Json);
+    assert_eq!(refused(&heic, "f=jpeg", &Limits::EDGE).code(), "unsupported-format");
+    assert_eq!(planned(&heic, "f=json").encoding.format, Format::Json);
     let animated = ImageInfo {
         frames: Some(3),
         ..image(Format::Gif, 9, 9, true)

@@ -1,38 +1,33 @@
-//! EXIF, which is a TIFF directory: only the few tags that matter here, each read within bounds.
+//! EXIF, which is a TIFF directory: its entries, each read within bounds, and the one tag that matters to a header.
 
 use crate::Orientation;
 
-/// What we take out of EXIF.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Exif {
-    /// How the stored pixels have to be turned.
-    pub(crate) orientation: Orientation,
-    /// Tag 0x013b.
-    pub(crate) artist: Option<Vec<u8>>,
-    /// Tag 0x8298.
-    pub(crate) copyright: Option<Vec<u8>>,
+/// Whether EXIF was seen, and how it says that the stored pixels have to be turned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Exif {
+    pub(super) orientation: Orientation,
     seen: bool,
 }
 
-/// Longest text that is kept of a tag.
-const MAX_TEXT: usize = 1024;
-
 /// One entry of a directory.
-pub(super) struct Entry {
-    pub(super) tag: u16,
-    pub(super) kind: u16,
-    pub(super) count: u32,
+pub(crate) struct Entry {
+    pub(crate) tag: u16,
+    pub(crate) kind: u16,
+    pub(crate) count: u32,
     /// The value itself where it has at most four bytes, else its offset.
     pub(super) value: [u8; 4],
+    /// Where that stands.
+    value_at: usize,
 }
 
-pub(super) struct Tiff<'a> {
+/// A TIFF file, or a part of another that has its form.
+pub(crate) struct Tiff<'a> {
     data: &'a [u8],
     big_endian: bool,
 }
 
 impl<'a> Tiff<'a> {
-    pub(super) fn open(data: &'a [u8]) -> Option<Self> {
+    pub(crate) fn open(data: &'a [u8]) -> Option<Self> {
         let big_endian = match data.get(..4)? {
             b"II*\0" => false,
             b"MM\0*" => true,
@@ -61,29 +56,37 @@ impl<'a> Tiff<'a> {
         }
     }
 
-    /// Entries of the first directory. At most 65,535, each of twelve bytes that have to be there.
-    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        let start = self
-            .bytes(4)
-            .map(|bytes| self.u32_of(bytes))
-            .and_then(|offset| usize::try_from(offset).ok());
+    pub(crate) const fn is_big_endian(&self) -> bool {
+        self.big_endian
+    }
+
+    /// Entries of the first directory.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.entries_at(self.bytes(4).map_or(u32::MAX, |bytes| self.u32_of(bytes)))
+    }
+
+    /// Entries of the directory at an offset. At most 65,535, each of twelve bytes that have to be there.
+    pub(crate) fn entries_at(&self, offset: u32) -> impl Iterator<Item = Entry> + '_ {
+        let start = usize::try_from(offset).ok();
         let count = start
             .and_then(|start| self.bytes(start))
             .map_or(0, |bytes| self.u16_of(bytes));
         let first = start.and_then(|start| start.checked_add(2)).unwrap_or(usize::MAX);
         (0..usize::from(count)).map_while(move |index| {
             let at = first.checked_add(index * 12)?;
+            let value_at = at.checked_add(8)?;
             Some(Entry {
                 tag: self.u16_of(self.bytes(at)?),
                 kind: self.u16_of(self.bytes(at + 2)?),
                 count: self.u32_of(self.bytes(at + 4)?),
-                value: self.bytes(at + 8)?,
+                value: self.bytes(value_at)?,
+                value_at,
             })
         })
     }
 
     /// A SHORT or LONG.
-    pub(super) fn number(&self, entry: &Entry) -> Option<u32> {
+    pub(crate) fn number(&self, entry: &Entry) -> Option<u32> {
         let [a, b, ..] = entry.value;
         match (entry.kind, entry.count) {
             (3, 1..) => Some(u32::from(self.u16_of([a, b]))),
@@ -92,32 +95,28 @@ impl<'a> Tiff<'a> {
         }
     }
 
-    /// An ASCII value without its terminator; `None` where it is empty or not all there.
-    fn text(&self, entry: &Entry) -> Option<Vec<u8>> {
-        if entry.kind != 2 {
-            return None;
-        }
-        let count = usize::try_from(entry.count).ok()?;
-        let inline = entry.value.get(..count);
-        let text = match inline {
-            Some(text) if count <= 4 => text,
-            _ => {
-                let offset = usize::try_from(self.u32_of(entry.value)).ok()?;
-                self.data.get(offset..offset.checked_add(count)?)?
-            }
+    /// All bytes of a value, wherever they lie; `None` where they are not all there, or of no known type.
+    pub(crate) fn bytes_of(&self, entry: &Entry) -> Option<&'a [u8]> {
+        let size = match entry.kind {
+            1 | 2 | 6 | 7 => 1,
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 => 8,
+            _ => return None,
         };
-        let end = text
-            .iter()
-            .rposition(|byte| *byte != 0 && *byte != b' ')
-            .map_or(0, |last| last + 1);
-        let text = text.get(..end.min(MAX_TEXT))?;
-        (!text.is_empty()).then(|| text.to_vec())
+        let bytes = usize::try_from(entry.count).ok()?.checked_mul(size)?;
+        let start = if bytes <= 4 {
+            entry.value_at
+        } else {
+            usize::try_from(self.u32_of(entry.value)).ok()?
+        };
+        self.data.get(start..start.checked_add(bytes)?)
     }
 }
 
 impl Exif {
     /// Reads EXIF from its TIFF header on. Damaged EXIF is no reason to refuse a picture: what cannot be read is absent.
-    pub(crate) fn parse(data: &[u8]) -> Self {
+    pub(super) fn parse(data: &[u8]) -> Self {
         let data = data.strip_prefix(b"Exif\0\0").unwrap_or(data);
         let mut exif = Self {
             seen: true,
@@ -125,30 +124,22 @@ impl Exif {
         };
         let Some(tiff) = Tiff::open(data) else { return exif };
         for entry in tiff.entries() {
-            match entry.tag {
-                0x0112 => {
-                    let value = tiff
-                        .number(&entry)
-                        .and_then(|value| u16::try_from(value).ok())
-                        .unwrap_or(1);
-                    exif.orientation = Orientation::from_exif(value);
-                }
-                0x013b => exif.artist = tiff.text(&entry),
-                0x8298 => exif.copyright = tiff.text(&entry),
-                _ => {}
+            if entry.tag == 0x0112 {
+                let value = tiff.number(&entry).and_then(|value| u16::try_from(value).ok());
+                exif.orientation = Orientation::from_exif(value.unwrap_or(1));
             }
         }
         exif
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         !self.seen
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Exif;
+    use super::{Exif, Tiff};
     use proptest::prelude::*;
 
     fn exif(big_endian: bool, entries: &[(u16, u16, u32, [u8; 4])], tail: &[u8]) -> Vec<u8> {
@@ -204,24 +195,23 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_read_within_bounds() {
+    fn values_are_read_within_bounds() {
         let offset = (8 + 2 + 2 * 12 + 4) as u8;
-        let data = exif(
-            false,
-            &[(0x013b, 2, 3, *b"Bo\0\0"), (0x8298, 2, 9, [offset, 0, 0, 0])],
-            b"(c) Me \0\0",
-        );
-        let read = Exif::parse(&data);
-        assert_eq!(
-            (read.artist.as_deref(), read.copyright.as_deref()),
-            (Some(b"Bo".as_slice()), Some(b"(c) Me".as_slice()))
-        );
-        let outside = exif(
-            false,
-            &[(0x8298, 2, u32::MAX, [255; 4]), (0x8298, 2, 100, [offset, 0, 0, 0])],
-            b"",
-        );
-        assert_eq!(Exif::parse(&outside).copyright, None);
+        let entries = [(0x013b, 2, 3, *b"Bo\0\0"), (0x8298, 2, 9, [offset, 0, 0, 0])];
+        let data = exif(false, &entries, b"(c) Me \0\0");
+        let values = |data: &[u8]| {
+            let tiff = Tiff::open(data).unwrap();
+            let found = tiff.entries().map(|entry| tiff.bytes_of(&entry).map(<[u8]>::to_vec));
+            found.collect::<Vec<Option<Vec<u8>>>>()
+        };
+        assert_eq!(values(&data), [Some(b"Bo\0".to_vec()), Some(b"(c) Me \0\0".to_vec())]);
+        let outside = [
+            (0x8298, 2, u32::MAX, [255; 4]),
+            (0x8298, 2, 100, [offset, 0, 0, 0]),
+            (0x8298, 12, u32::MAX / 8 + 2, [8, 0, 0, 0]),
+            (0x8298, 77, 1, [8, 0, 0, 0]),
+        ];
+        assert_eq!(values(&exif(false, &outside, b"")), [None, None, None, None]);
     }
 
     proptest! {

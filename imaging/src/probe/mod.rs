@@ -1,5 +1,6 @@
 //! What a picture is, from its header alone: kind by content, size, orientation. No pixel is decoded here.
 
+mod blocks;
 mod bmp;
 mod exif;
 mod gif;
@@ -12,8 +13,10 @@ mod svg;
 mod tiff;
 mod webp;
 
+pub(crate) use blocks::metadata_blocks;
 pub(crate) use bmp::{BmpCoding, BmpHeader, bmp_header};
-pub(crate) use exif::Exif;
+use exif::Exif;
+pub(crate) use exif::{Entry, Tiff};
 pub(crate) use isobmff::{AvifPicture, Extent, Part, avif_picture};
 use peek::{Peek, Stopped};
 pub(crate) use profile::{Declared, declared};
@@ -55,10 +58,6 @@ pub struct ImageInfo {
     pub decodable: bool,
     /// Whether a CMYK JPEG stores light instead of ink, as Adobe's programs do.
     pub inverted_cmyk: bool,
-    /// EXIF's Artist, at most 1,024 bytes.
-    pub artist: Option<Vec<u8>>,
-    /// EXIF's Copyright, at most 1,024 bytes.
-    pub copyright: Option<Vec<u8>>,
 }
 
 impl ImageInfo {
@@ -80,16 +79,12 @@ impl ImageInfo {
             coded_pixels: 0,
             decodable: false,
             inverted_cmyk: false,
-            artist: None,
-            copyright: None,
         }
     }
 
     fn with_exif(self, exif: Exif) -> Self {
         Self {
             orientation: exif.orientation,
-            artist: exif.artist,
-            copyright: exif.copyright,
             ..self
         }
     }

@@ -5,7 +5,7 @@ use super::{Exif, ImageInfo};
 use crate::Format;
 
 /// Chunks that are walked over.
-const MAX_CHUNKS: usize = 16_384;
+pub(super) const MAX_CHUNKS: usize = 16_384;
 
 pub(super) fn read(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
     // Decoders of arithmetic codes read on past the end without noticing. Only the last padding byte may be missing.

@@ -287,27 +287,6 @@ fn jpeg_is_progressive_in_its_range_only() {
 }
 
 #[test]
-fn metadata_is_stripped_but_for_the_copyright() {
-    let jpeg = JpegSample {
-        orientation: 6,
-        ..JpegSample::default()
-    }
-    .encode(80, 60);
-    let info = |options: &str| {
-        let output = ok(&jpeg, options);
-        // The sample's GPS directory is the only place where this tag occurs.
-        assert!(!output.bytes.windows(2).any(|pair| pair == [0x88, 0x25]), "{options}");
-        probe(&output.bytes, &Limits::EDGE).unwrap()
-    };
-    let kept = info("width=40");
-    assert_eq!(
-        (kept.orientation.exif(), kept.copyright.as_deref()),
-        (1, Some(b"(c) Kado".as_slice()))
-    );
-    assert_eq!(info("width=40,metadata=none").copyright, None);
-}
-
-#[test]
 fn facts_say_what_it_is_and_not_where_it_was() {
     let jpeg = JpegSample {
         orientation: 6,

@@ -11,8 +11,8 @@ mod writer;
 
 pub(crate) use self::blocks::Picture;
 use self::blocks::{Component, Divisors};
-use super::copyright;
-use crate::{Encoding, ImageError, ImageInfo};
+use crate::metadata::Metadata;
+use crate::{Encoding, ImageError};
 
 /// Below, the tables of a progressive file's scans cost more than they save; above, they take too long.
 const PROGRESSIVE_PIXELS: core::ops::RangeInclusive<u64> = 2_500..=9_000_000;
@@ -44,7 +44,7 @@ pub(crate) fn coefficient_bytes(encoding: &Encoding, (width, height): (u64, u64)
     2 * samples + 3 * samples / 8
 }
 
-pub(crate) fn encode(picture: Picture<'_>, encoding: &Encoding, info: &ImageInfo) -> Result<Vec<u8>, ImageError> {
+pub(crate) fn encode(picture: Picture<'_>, encoding: &Encoding, metadata: &Metadata) -> Result<Vec<u8>, ImageError> {
     let side =
         |side: u32| u16::try_from(side).map_err(|_| ImageError::Internal("a JPEG side over 65,535 was let through"));
     let (width, height) = (side(picture.size().0)?, side(picture.size().1)?);
@@ -55,10 +55,15 @@ pub(crate) fn encode(picture: Picture<'_>, encoding: &Encoding, info: &ImageInfo
 
     let mut bytes = vec![0xff, 0xd8];
     segment(&mut bytes, 0xe0, b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0");
-    if encoding.copyright
-        && let Some(notice) = copyright::exif(info)
-    {
-        segment(&mut bytes, 0xe1, &notice);
+    if let Some(exif) = &metadata.exif {
+        segment(&mut bytes, 0xe1, &[b"Exif\0\0", exif.as_slice()].concat());
+    }
+    if let Some(xmp) = &metadata.xmp {
+        segment(
+            &mut bytes,
+            0xe1,
+            &[b"http://ns.adobe.com/xap/1.0/\0", xmp.as_bytes()].concat(),
+        );
     }
     for (number, divisors) in (0u8..).zip(divisors.iter().take(components.len().min(2))) {
         let mut table = vec![number];
@@ -88,7 +93,7 @@ fn frame(width: u16, height: u16, components: &[Component]) -> Vec<u8> {
     frame
 }
 
-/// A marker, and what belongs to it. Payloads are far below 64 KiB: the copyright notice's texts are bounded where read.
+/// A marker, and what belongs to it. Payloads are below 64 KiB: metadata is bounded where it is made.
 fn segment(bytes: &mut Vec<u8>, marker: u8, payload: &[u8]) {
     let length = u16::try_from(payload.len() + 2).unwrap_or(u16::MAX);
     bytes.extend([0xff, marker]);

@@ -1,6 +1,7 @@
 use super::{Picture, encode};
+use crate::metadata::Metadata;
 use crate::pixels::{Channels, Raster};
-use crate::{Encoding, Format, ImageInfo, samples};
+use crate::{Encoding, Format, samples};
 use proptest::prelude::*;
 
 fn settings(quality: u8, progressive: bool) -> Encoding {
@@ -10,14 +11,18 @@ fn settings(quality: u8, progressive: bool) -> Encoding {
         quality_given: true,
         progressive,
         fast: false,
-        copyright: true,
+        metadata: crate::options::Metadata::None,
         max_bytes: None,
     }
 }
 
 fn written(raster: &Raster, quality: u8, progressive: bool) -> Vec<u8> {
-    let info = ImageInfo::new(Format::Jpeg, 1, 1);
-    encode(Picture::Raster(raster), &settings(quality, progressive), &info).unwrap()
+    encode(
+        Picture::Raster(raster),
+        &settings(quality, progressive),
+        &Metadata::default(),
+    )
+    .unwrap()
 }
 
 /// Another decoder's opinion.

@@ -8,8 +8,8 @@ pub(crate) use self::items::Extent;
 pub(crate) use self::picture::{AvifPicture, Part};
 
 use self::picture::Unreadable;
+use super::ImageInfo;
 use super::peek::{Peek, Stopped};
-use super::{Exif, ImageInfo};
 use crate::{Format, ImageError, Limits, Source};
 
 /// Boxes of one level that are walked over.
@@ -136,7 +136,7 @@ fn avif(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
     };
     let (color, alpha) = (&picture.color, picture.alpha.is_some());
     let (_, _, width, height) = picture.shown;
-    let mut info = ImageInfo {
+    let info = ImageInfo {
         orientation: picture.orientation,
         components: if color.coding.quarters == 4 { 1 } else { 3 } + u8::from(alpha),
         bit_depth: color.coding.depth,
@@ -148,17 +148,6 @@ fn avif(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
         decodable: true,
         ..ImageInfo::new(Format::Avif, width, height)
     };
-    if !peek.is_partial()
-        && let [(offset, length)] = picture.exif.as_slice()
-        && let Some(length) = usize::try_from(*length)
-            .ok()
-            .filter(|length| (5..=64 * 1024).contains(length))
-        && offset.saturating_add(length as u64) <= peek.len()
-    {
-        // Its orientation is for readers that do not know the container's.
-        let exif = Exif::parse(exif_within(peek.exactly(*offset, length)?));
-        (info.artist, info.copyright) = (exif.artist, exif.copyright);
-    }
     Ok(info)
 }
 
@@ -198,4 +187,20 @@ pub(super) fn declared(peek: &mut Peek<'_>, most: u64) -> Result<Option<super::D
         primaries: colors.primaries,
         transfer: colors.transfer,
     }))
+}
+
+/// EXIF and XMP, where each lies in one piece.
+pub(super) fn metadata(peek: &mut Peek<'_>, most: u64) -> Result<(Vec<u8>, Vec<u8>), Stopped> {
+    let Ok(picture) = picture(peek)? else {
+        return Ok(Default::default());
+    };
+    let mut item = |extents: &[Extent]| match extents {
+        &[(offset, length)] if (1..=most).contains(&length) => {
+            let length = usize::try_from(length).unwrap_or(0);
+            peek.exactly(offset, length).map(<[u8]>::to_vec)
+        }
+        _ => Ok(Vec::new()),
+    };
+    let exif = item(&picture.exif)?;
+    Ok((exif_within(&exif).to_vec(), item(&picture.xmp)?))
 }
