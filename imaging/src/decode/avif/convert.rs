@@ -247,7 +247,7 @@ impl Chroma {
             }
             Av1Layout::Quarter => {
                 let nearest = row / 2;
-                let next = if row % 2 == 0 {
+                let next = if row.is_multiple_of(2) {
                     nearest.saturating_sub(1)
                 } else {
                     (nearest + 1).min(self.rows.saturating_sub(1))

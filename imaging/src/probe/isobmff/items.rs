@@ -2,11 +2,18 @@
 
 use super::fields::Fields;
 
-/// Items, references and properties that are kept of a file; a picture has a handful, a grid a few hundred.
+/// Items, references and properties that are looked at; a picture has a handful, a grid a few hundred. Each is looked up
+/// among the others, so a file of more is damaged.
 const MAX_ITEMS: usize = 4096;
 
+/// Items that all references together name.
+const MAX_REFERENCES: usize = 65_536;
+
+/// Properties of one item.
+const MAX_PROPERTIES: usize = 64;
+
 /// Pieces that an item's bytes may be in.
-const MAX_EXTENTS: usize = 256;
+const MAX_EXTENTS: usize = 32;
 
 /// A piece of the file: its offset and its length. A length of 0 reaches to the end.
 pub(crate) type Extent = (u64, u64);
@@ -99,15 +106,12 @@ impl<'a> Items<'a> {
     fn kinds(&mut self, mut fields: Fields<'a>) -> Option<()> {
         let (version, _) = fields.version()?;
         let count = fields.number(if version == 0 { 2 } else { 4 })?;
-        for _ in 0..count {
+        for _ in 0..within(count)? {
             let (kind, entry) = fields.next_box()?;
             let mut entry = Fields(entry);
             let (version, _) = entry.version()?;
             if kind != *b"infe" || version < 2 {
                 continue;
-            }
-            if self.items.len() >= MAX_ITEMS {
-                return None;
             }
             let id = entry.number(if version == 2 { 2 } else { 4 })? as u32;
             entry.take(2)?;
@@ -134,7 +138,7 @@ impl<'a> Items<'a> {
         let (offset_size, length_size, base_size) = (nibble(12), nibble(8), nibble(4));
         let index_size = if version == 0 { 0 } else { nibble(0) };
         let count = fields.number(if version < 2 { 2 } else { 4 })?;
-        for _ in 0..count {
+        for _ in 0..within(count)? {
             let id = fields.number(if version < 2 { 2 } else { 4 })? as u32;
             let method = if version == 0 { 0 } else { fields.u16()? & 15 };
             let reference = fields.u16()?;
@@ -162,6 +166,7 @@ impl<'a> Items<'a> {
     fn references(&mut self, mut fields: Fields<'_>) -> Option<()> {
         let (version, _) = fields.version()?;
         let size = if version == 0 { 2 } else { 4 };
+        let mut named = 0;
         while let Some((kind, content)) = fields.next_box() {
             let mut content = Fields(content);
             let from = content.number(size)? as u32;
@@ -169,8 +174,10 @@ impl<'a> Items<'a> {
             let to = (0..count)
                 .map(|_| content.number(size).map(|id| id as u32))
                 .collect::<Option<Vec<u32>>>()?;
-            if self.references.len() < MAX_ITEMS {
-                self.references.push((kind, from, to));
+            named += to.len();
+            self.references.push((kind, from, to));
+            if self.references.len() > MAX_ITEMS || named > MAX_REFERENCES {
+                return None;
             }
         }
         Some(())
@@ -180,15 +187,16 @@ impl<'a> Items<'a> {
         let mut container = Fields(boxes.find(b"ipco")?);
         let mut all = Vec::new();
         while let Some(property) = container.next_box() {
-            if all.len() < MAX_ITEMS {
-                all.push(property);
-            }
+            all.push(property);
+            within(all.len() as u64)?;
         }
         let mut fields = Fields(boxes.find(b"ipma")?);
         let (version, flags) = fields.version()?;
-        for _ in 0..fields.u32()? {
+        for _ in 0..within(fields.u32()?.into())? {
             let id = fields.number(if version == 0 { 2 } else { 4 })? as u32;
-            for _ in 0..fields.u8()? {
+            let count = fields.u8()?;
+            let mut found = Vec::new();
+            for _ in 0..count {
                 let (essential, index) = if flags & 1 == 1 {
                     let both = fields.u16()?;
                     (both >> 15 == 1, both & 0x7fff)
@@ -197,13 +205,24 @@ impl<'a> Items<'a> {
                     (both >> 7 == 1, u16::from(both & 0x7f))
                 };
                 let property = usize::from(index).checked_sub(1).and_then(|index| all.get(index));
-                if let (Some(item), Some((kind, content))) = (self.at(id), property) {
-                    item.properties.push((*kind, content, essential));
+                if let Some((kind, content)) = property {
+                    found.push((*kind, *content, essential));
+                }
+            }
+            if let Some(item) = self.at(id) {
+                item.properties.extend(found);
+                if item.properties.len() > MAX_PROPERTIES {
+                    return None;
                 }
             }
         }
         Some(())
     }
+}
+
+/// A count, where it is not out of all proportion.
+fn within(count: u64) -> Option<u64> {
+    (count <= MAX_ITEMS as u64).then_some(count)
 }
 
 /// An item's number in a box whose version says how long it is.

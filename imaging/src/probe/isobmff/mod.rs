@@ -135,16 +135,18 @@ fn avif(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
         Err(Unreadable::Unsupported(what)) => return Err(ImageError::unsupported(Format::Avif, what).into()),
     };
     let (color, alpha) = (&picture.color, picture.alpha.is_some());
+    // One after the other is decoded, so the larger one of each counts.
+    let largest = |of: &dyn Fn(&Part) -> u64| of(color).max(picture.alpha.as_ref().map_or(0, of));
     let (_, _, width, height) = picture.shown;
     let info = ImageInfo {
         orientation: picture.orientation,
         components: if color.coding.quarters == 4 { 1 } else { 3 } + u8::from(alpha),
-        bit_depth: color.coding.depth,
+        bit_depth: largest(&|part| part.coding.depth.into()) as u8,
         alpha,
         color_profile: picture.profile.is_some(),
         profile_bytes: picture.profile.as_ref().map_or(0, |profile| profile.len() as u64),
-        samples_per_pixel_quarters: color.coding.quarters,
-        coded_pixels: color.coded_pixels(),
+        samples_per_pixel_quarters: largest(&|part| part.coding.quarters.into()) as u8,
+        coded_pixels: largest(&Part::coded_pixels),
         decodable: true,
         ..ImageInfo::new(Format::Avif, width, height)
     };
