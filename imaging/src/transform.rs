@@ -2,9 +2,11 @@
 
 use crate::budget::{self, Fitted};
 use crate::color::Conversion;
-use crate::decode::{Decoded, Job, decode};
+use crate::decode::{Job, decode, decode_whole};
 use crate::options::Color;
-use crate::pixels::{Raster, add_border, apply_effects, blur, filter, flatten, pad, remove_background, resample, turn};
+use crate::pixels::{
+    Fitting, Raster, add_border, apply_effects, blur, filter, flatten, pad, remove_background, resample, turn,
+};
 use crate::settle::settle;
 use crate::{
     Codecs, Encoding, Format, ImageError, Limits, Orientation, Plan, Region, Resolved, Source, Stage, animation,
@@ -92,35 +94,33 @@ pub fn transform_observed(
 fn still(job: &Job<'_>, codecs: &dyn Codecs) -> Result<Fitted, ImageError> {
     // Read first: the decoder releases the bytes behind it.
     let conversion = Conversion::of(job.source, &job.plan.info, job.limits)?;
-    let decoded = decode(job)?;
-    stop_if(job.cancel)?;
-    let (decoded, settled) = settle(decoded, job.plan, job.limits)?;
+    let (resized, settled) = if job.plan.looks_at_pixels() {
+        let decoded = decode_whole(job)?;
+        stop_if(job.cancel)?;
+        let settled = settle(&decoded, job.plan, job.limits)?;
+        let plan = settled.as_ref().unwrap_or(job.plan);
+        stop_if(job.cancel)?;
+        (job.observe)(Stage::Resample);
+        (resample(&decoded, region(plan), plan.resized)?, settled)
+    } else {
+        let planes = decode(job, fitting(job.plan, conversion.is_some()))?;
+        stop_if(job.cancel)?;
+        (job.observe)(Stage::Resample);
+        match planes.apart() {
+            Ok(planes) => return write_planes(job, &planes),
+            Err(planes) => (planes.join()?, None),
+        }
+    };
     let job = &Job {
         plan: settled.as_ref().unwrap_or(job.plan),
         ..*job
     };
-    stop_if(job.cancel)?;
-    (job.observe)(Stage::Resample);
-    let decoded = match decoded {
-        Decoded::Planes(planes) if conversion.is_none() && is_only_resized(job.plan) => {
-            match planes.resample_apart(
-                region(job.plan),
-                job.plan.resized,
-                encode::chroma_sampling(&job.plan.encoding),
-            )? {
-                Ok(planes) => return write_planes(job, &planes),
-                Err(planes) => Decoded::Planes(planes),
-            }
-        }
-        decoded => decoded,
-    };
-    let raster = render(job, decoded, conversion.as_ref())?;
+    let raster = render(job, resized, conversion.as_ref())?;
     stop_if(job.cancel)?;
     (job.observe)(Stage::Encode);
     write(raster, job.plan, codecs, job.cancel)
 }
 
-/// Whether nothing lies between the resampler and a JPEG, so that planes can stay planes.
 fn is_only_resized(plan: &Plan) -> bool {
     plan.encoding.format == Format::Jpeg
         && plan.encoding.max_bytes.is_none()
@@ -142,8 +142,17 @@ fn write_planes(job: &Job<'_>, planes: &[Raster; 3]) -> Result<Fitted, ImageErro
     Ok(Fitted { bytes, width, height })
 }
 
+/// What the decoder's rows become. Where nothing lies between the resampler and a JPEG, planes stay planes.
+fn fitting(plan: &Plan, converts: bool) -> Fitting {
+    Fitting {
+        region: region(plan),
+        size: plan.resized,
+        apart: (!converts && is_only_resized(plan)).then(|| encode::chroma_sampling(&plan.encoding)),
+    }
+}
+
 /// What is resampled, in pixels of the decoded picture.
-fn region(plan: &Plan) -> Region {
+pub(crate) fn region(plan: &Plan) -> Region {
     let scale = f64::from(plan.decode_scale);
     Region {
         left: plan.region.left / scale,
@@ -201,25 +210,18 @@ pub(crate) fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
 
 /// A copy, of another size where one is asked for.
 pub(crate) fn scaled(raster: &Raster, size: (u32, u32)) -> Result<Raster, ImageError> {
-    let copy = raster.copy()?;
-    if size == (raster.width, raster.height) {
-        return Ok(copy);
-    }
-    let whole = Region {
-        left: 0.0,
-        top: 0.0,
-        width: f64::from(raster.width),
-        height: f64::from(raster.height),
-    };
-    resample(copy, whole, size)
+    resample(raster, Fitting::whole((raster.width, raster.height)).region, size)
 }
 
-/// The finished pixels: everything between the decoder and the encoder.
-pub(crate) fn render(job: &Job<'_>, decoded: Decoded, conversion: Option<&Conversion>) -> Result<Raster, ImageError> {
+/// The finished pixels: everything between the resampler and the encoder.
+pub(crate) fn render(
+    job: &Job<'_>,
+    mut resized: Raster,
+    conversion: Option<&Conversion>,
+) -> Result<Raster, ImageError> {
     let &Job {
         plan, cancel, observe, ..
     } = job;
-    let mut resized = decoded.resample(region(plan), plan.resized)?;
     if let Some(conversion) = conversion {
         conversion.apply(&mut resized)?;
     }

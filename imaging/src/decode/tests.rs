@@ -17,7 +17,7 @@ fn run(bytes: &[u8], options: &str, limits: &Limits, cancel: &dyn Fn() -> bool) 
         cancel,
         observe: &|_| (),
     };
-    decode(&job)?.pixels()
+    decode_whole(&job)
 }
 
 fn decoded(bytes: &[u8], options: &str) -> Result<Raster, ImageError> {
@@ -338,7 +338,7 @@ fn bytes_are_released_behind_the_decoder() {
         let source = Forgetful::new(bytes);
         let info: ImageInfo = probe(&source, &Limits::EDGE).unwrap();
         let plan = plan(&info, &Resolved::parse("format=png").unwrap(), &Limits::EDGE).unwrap();
-        decode(&Job {
+        decode_whole(&Job {
             source: &source,
             plan: &plan,
             limits: &Limits::EDGE,
@@ -376,7 +376,7 @@ fn a_failing_source_is_not_a_corrupt_picture() {
     );
     let info = probe(&source, &Limits::EDGE).unwrap();
     let plan = plan(&info, &Resolved::parse("").unwrap(), &Limits::EDGE).unwrap();
-    let result = decode(&Job {
+    let result = decode_whole(&Job {
         source: &source,
         plan: &plan,
         limits: &Limits::EDGE,

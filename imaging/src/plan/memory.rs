@@ -10,9 +10,9 @@ pub struct Memory {
     pub source: u64,
     /// The colour profile with what is read from it, before anything is decoded.
     pub profile: u64,
-    /// Decoder with its result.
+    /// Decoder, with its result where that is there whole.
     pub decode: u64,
-    /// Decoded pixels, the resampler's intermediate rows and its result.
+    /// The same with the resampler, its rows and its result.
     pub resample: u64,
     /// Result, what the encoder makes of it, and the answer.
     pub encode: u64,
@@ -47,7 +47,9 @@ impl Memory {
                 } else {
                     1
                 };
+                // Samples of all components, which are only there at once where pixels decide.
                 let planes = (pixels + chroma * finer.min(scale * scale)) / (scale * scale);
+                let rows = (width + 32) * u64::from(info.components) * (32 / scale);
                 // A progressive file keeps the coefficients that the scale needs until its last scan.
                 let kept = |finer: u64| {
                     [63, 24, 4, 0]
@@ -64,7 +66,7 @@ impl Memory {
                 } else {
                     0
                 };
-                planes + coefficients
+                coefficients + if plan.looks_at_pixels() { planes } else { rows }
             }
             // The decoder keeps planes of its own beside the pixels, and a copy of the compressed data.
             Format::WebP => decoded + width * height * u64::from(info.samples_per_pixel_quarters) / 4 + info.bytes,
@@ -73,10 +75,10 @@ impl Memory {
             Format::Tiff => {
                 decoded + width * height * u64::from(info.components) * u64::from(info.bit_depth).div_ceil(8)
             }
+            _ if streams(plan) => 2 * width * 8,
             _ => decoded + 2 * width * 8,
         };
         let (out_width, out_height) = (u64::from(plan.resized.0), u64::from(plan.resized.1));
-        let intermediate = width * out_height * channels;
         let resized = out_width * out_height * channels;
         let pixels = u64::from(plan.width) * u64::from(plan.height);
         let output = pixels * (3 + u64::from(plan.alpha || channels == 4));
@@ -98,11 +100,22 @@ impl Memory {
             // Filtered rows and an answer that does not compress, growing.
             _ => 3 * output + 1024 * 1024,
         };
-        // JPEG's planes are resampled one by one, and joined at their new size; where pixels decide, they are joined before.
+        // JPEG's planes are there at their new size before they are joined.
         let resample = match info.format {
-            Format::Jpeg if plan.looks_at_pixels() => decode + 6 * width * height + intermediate + resized,
-            Format::Jpeg => decode + intermediate + 2 * resized,
-            _ => decoded + intermediate + resized,
+            _ if plan.looks_at_pixels() => {
+                let planes = if info.format == Format::Jpeg && info.components > 1 {
+                    u64::from(info.components) * width * height
+                } else {
+                    0
+                };
+                let rows = scaler(plan, (width, height), channels);
+                (decode + planes + decoded).max(decoded + resized + rows)
+            }
+            Format::Jpeg => {
+                let components = u64::from(info.components);
+                decode + scaler(plan, (width, height), components) + (components + 3) * out_width * out_height
+            }
+            _ => decode + scaler(plan, (width, height), channels) + resized,
         };
         let blur = match plan.effects.blur {
             Some(_) => crate::pixels::blur_memory(out_width.max(out_height)),
@@ -144,6 +157,35 @@ impl Memory {
             peak: FIXED + source + profile.max(tables + peak),
         }
     }
+}
+
+/// Whether rows are resized as they are decoded.
+fn streams(plan: &Plan) -> bool {
+    let whole = plan.looks_at_pixels() || plan.info.progressive;
+    plan.info.format == Format::Png && !whole
+}
+
+/// What the resampler holds of a decoded picture: the rows that one resized row is made of, sums and weights.
+fn scaler(plan: &Plan, (width, height): (u64, u64), channels: u64) -> u64 {
+    let taps = |length: f64, to: u32| (6.0 * (length / f64::from(to.max(1))).max(1.0)).ceil() as u64 + 3;
+    let scale = f64::from(plan.decode_scale);
+    let least = plan.canvas.0.min(plan.canvas.1);
+    let rows = if !plan.looks_at_pixels() {
+        taps(plan.region.height / scale, plan.resized.1)
+    } else if plan.resolved.options.trim.is_none() {
+        // A part that fills the canvas is not made smaller than that.
+        taps(width.max(height) as f64, least)
+    } else {
+        height
+    };
+    // Weights in double precision until they are rounded: of each sample at most seven, or those of one that is enlarged.
+    let weights = |full: u64, to: u32| 12 * 7 * full.max(to.into()) + 64 * u64::from(to);
+    let row = width * channels + 64;
+    (rows.min(height) + 1) * row
+        + 4 * row
+        + 8 * (width + 16) * channels
+        + weights(width, plan.resized.0)
+        + weights(height, plan.resized.1)
 }
 
 /// Bytes that an animated answer may have: far more than pictures take, far less than noise does.

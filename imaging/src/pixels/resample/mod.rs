@@ -1,7 +1,8 @@
 //! Resampling with Lanczos3 in sRGB values, alpha premultiplied, as rows arrive.
 //!
 //! Rows go into a ring that holds no more of them than one resized row is made of. They are added up first, where
-//! neighbours lie side by side; what comes out, one row at a time, is brought to its width.
+//! neighbours lie side by side; what comes out, one row at a time, is brought to its width. All sums are of integers, so
+//! that every lane has the same.
 
 mod alpha;
 mod horizontal;
@@ -10,19 +11,25 @@ mod vertical;
 
 pub(crate) use alpha::{premultiply, unpremultiply};
 
-use self::horizontal::{BEYOND, Horizontal};
+use self::horizontal::Horizontal;
 use self::taps::Taps;
-use self::vertical::{Ring, Step, Vertical, sums};
-use super::{Channels, Raster};
+use self::vertical::{Ring, Step, Vertical};
+use super::{Channels, Raster, zeroed_of};
 use crate::{ImageError, Region};
 
+/// Samples that are added up at once.
+const BLOCK: usize = 16;
+
+/// Numbers that are read behind the end of a row of sums.
+const BEYOND: usize = 8;
+
+/// Bits of fraction that a sum keeps until its row has its width: a sum of 8-bit samples whose weights are below 2 without
+/// their signs has room in 16 bits.
+const FRACTION: u32 = 6;
+
 /// Resamples a region of `source` to a size. Pixels beside the region are seen by the filter at its edges.
-pub(crate) fn resample(source: Raster, region: Region, size: (u32, u32)) -> Result<Raster, ImageError> {
-    let scaler = Scaler::new((source.width, source.height), source.channels, region, size)?;
-    if scaler.changes_nothing() {
-        return Ok(source);
-    }
-    let mut scaler = scaler;
+pub(crate) fn resample(source: &Raster, region: Region, size: (u32, u32)) -> Result<Raster, ImageError> {
+    let mut scaler = Scaler::new((source.width, source.height), source.channels, region, size)?;
     for row in source.data.chunks_exact(source.stride().max(1)) {
         scaler.push(row)?;
     }
@@ -35,7 +42,7 @@ pub(crate) struct Scaler {
     vertical: Vertical,
     horizontal: Horizontal,
     ring: Ring,
-    sums: Vec<f32>,
+    sums: Vec<i32>,
     steps: Vec<Step>,
     /// Samples of a row that was given.
     samples: usize,
@@ -47,7 +54,6 @@ pub(crate) struct Scaler {
     premultiplied: bool,
     /// Where the copied part begins, in samples, where nothing but a cut is asked for.
     cut: Option<usize>,
-    whole: bool,
     result: Raster,
 }
 
@@ -66,9 +72,9 @@ impl Scaler {
         let samples = full.0 as usize * channels.count();
         let vertical = Vertical::new(&down)?;
         Ok(Self {
-            horizontal: Horizontal::new(&across, channels.count())?,
+            horizontal: Horizontal::new(&across, full.0, channels.count())?,
             ring: Ring::new(vertical.most_rows(), samples)?,
-            sums: sums(samples, BEYOND)?,
+            sums: zeroed_of(samples.next_multiple_of(BLOCK) + BEYOND)?,
             steps: Vec::new(),
             samples,
             height: full.1 as usize,
@@ -82,19 +88,26 @@ impl Scaler {
                     .first()
                     .map_or(0, |window| window.start * channels.count())
             }),
-            whole: only_moves && full == size,
             result: Raster::zeroed(size.0, size.1, channels)?,
             vertical,
         })
     }
 
-    const fn changes_nothing(&self) -> bool {
-        self.whole
+    /// Whether every row has been given.
+    pub(crate) const fn has_all(&self) -> bool {
+        self.given == self.height
+    }
+
+    /// Whether the next row completes one of the result.
+    pub(crate) fn completes(&self) -> bool {
+        self.vertical
+            .rows(self.next)
+            .is_some_and(|(_, end)| end <= self.given + 1)
     }
 
     /// Takes the next row, from the top down.
     pub(crate) fn push(&mut self, row: &[u8]) -> Result<(), ImageError> {
-        if row.len() != self.samples || self.given == self.height {
+        if row.len() != self.samples || self.has_all() {
             return Err(ImageError::Internal(
                 "the resampler was given another row than it was made for",
             ));
@@ -142,7 +155,7 @@ impl Scaler {
 
     /// The result, once all rows are there.
     pub(crate) fn finish(self) -> Result<Raster, ImageError> {
-        if self.given < self.height {
+        if !self.has_all() {
             return Err(ImageError::Internal("the resampler was given too few rows"));
         }
         Ok(self.result)

@@ -2,13 +2,18 @@
 
 use crate::ImageError;
 use crate::pixels::reserved;
+use bytemuck::cast;
 use core::f64::consts::PI;
+use wide::{i16x8, i32x4};
 
 /// Samples on either side of the centre that Lanczos3 sees, in samples of the coarser line.
 const SUPPORT: f64 = 3.0;
 
 /// Weights below this are what rounding leaves of the kernel's zeroes.
 const NOTHING: f64 = 1e-9;
+
+/// What a weight of 16 bits may be before its share of the rounding is added.
+const LARGEST: f64 = 32_000.0;
 
 /// The samples that one resized sample is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +78,25 @@ impl Taps {
         self.windows.iter().map(|window| window.count).max().unwrap_or(0)
     }
 
+    /// Bits of the fraction that integers of 16 bits have room for, at most so many.
+    pub(super) fn bits(&self, most: u32) -> u32 {
+        let largest = self.weights.iter().fold(0.0f64, |most, weight| most.max(weight.abs()));
+        let fits = |bits: &u32| largest * f64::from(1u32 << bits) <= LARGEST;
+        (0..=most).rev().find(fits).unwrap_or(0)
+    }
+
+    /// A window's weights as integers, which add up to exactly one: plain areas stay as they are.
+    pub(super) fn rounded(&self, window: Window, bits: u32, to: &mut Vec<i32>) {
+        let one = 1i32 << bits;
+        to.clear();
+        let rounded = |weight: &f64| libm::rint(weight * f64::from(one)) as i32;
+        to.extend(self.of(window).iter().map(rounded));
+        let rest = one - to.iter().sum::<i32>();
+        if let Some(most) = to.iter_mut().max_by_key(|weight| weight.abs()) {
+            *most += rest;
+        }
+    }
+
     /// Whether every sample is one of the line's own, one after the other.
     pub(super) fn only_moves(&self) -> bool {
         let first = self.windows.first().map_or(0, |window| window.start);
@@ -80,6 +104,17 @@ impl Taps {
             .zip(&self.windows)
             .all(|(at, window)| window.count == 1 && window.start == at)
     }
+}
+
+/// Two weights of 16 bits in one number, the first one in the lower half.
+pub(super) const fn pair([a, b]: &[i32; 2]) -> i32 {
+    (*a & 0xffff) | *b << 16
+}
+
+/// Two weights, again and again.
+#[inline(always)]
+pub(super) fn both(pair: i32) -> i16x8 {
+    cast(i32x4::splat(pair))
 }
 
 /// The kernel: sinc, windowed by its own central lobe three times as wide.

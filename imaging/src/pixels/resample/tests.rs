@@ -44,7 +44,7 @@ proptest! {
         let region = Region { left, top, width: (width - left) * part.0, height: (height - top) * part.1 };
         let source = noise(size.0, size.1, if color { Channels::Rgb } else { Channels::Grey });
         let expected = reference(&source, region, to);
-        let result = resample(source, region, to).unwrap();
+        let result = resample(&source, region, to).unwrap();
         for (at, (got, expected)) in result.data.iter().zip(&expected).enumerate() {
             prop_assert!((f64::from(*got) - expected).abs() < 0.55, "{} instead of {} at {}", got, expected, at);
         }
@@ -60,7 +60,7 @@ proptest! {
         let (left, top) = (corner.0 * width, corner.1 * height);
         let region = Region { left, top, width: (width - left) * part.0, height: (height - top) * part.1 };
         let white = Raster { data: vec![255; (size.0 * size.1) as usize], ..Raster::zeroed(size.0, size.1, Channels::Grey).unwrap() };
-        let result = resample(white, region, to).unwrap();
+        let result = resample(&white, region, to).unwrap();
         prop_assert_eq!((result.width, result.height), to);
         prop_assert!(result.data.iter().all(|value| *value >= 254));
     }
@@ -78,7 +78,7 @@ fn transparent_pixels_lend_no_colour() {
         });
     }
     let small = resample(
-        source,
+        &source,
         Region {
             left: 0.0,
             top: 0.0,
@@ -99,7 +99,7 @@ fn a_cut_at_whole_pixels_changes_none() {
         *byte = (index * 7 % 256) as u8;
     }
     let cut = resample(
-        source.clone(),
+        &source,
         Region {
             left: 3.0,
             top: 2.0,

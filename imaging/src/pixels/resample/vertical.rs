@@ -1,17 +1,13 @@
 //! Rows to one row: eight products at once, in integers, so that every lane adds up the same.
 
-use super::taps::Taps;
+use super::taps::{Taps, both, pair};
+use super::{BLOCK, FRACTION};
 use crate::ImageError;
-use crate::pixels::{reserved, zeroed_of};
-use wide::{f32x4, i16x8, i32x4, u8x16};
-
-/// Samples that are computed at once.
-pub(super) const BLOCK: usize = 16;
+use crate::pixels::reserved;
+use bytemuck::cast;
+use wide::{i16x8, i32x4, u8x16};
 
 pub(super) type Block = [u8; BLOCK];
-
-/// What a weight may be at most before its share of the rounding is added.
-const MOST: f64 = 32_000.0;
 
 /// What is added up for a resized row.
 #[derive(Clone, Copy, Debug)]
@@ -26,36 +22,21 @@ struct Window {
 #[derive(Debug)]
 pub(super) struct Vertical {
     windows: Vec<Window>,
-    weights: Vec<[i16; 2]>,
-    /// What a sum is multiplied with to be a sample again.
-    unit: f32,
+    weights: Vec<i32>,
+    /// Bits of the weights' fractions beyond those that a sum keeps.
+    shift: u32,
 }
 
 impl Vertical {
     pub(super) fn new(taps: &Taps) -> Result<Self, ImageError> {
         // As fine as 16 bits allow for the largest weight, and 31 for the sum of 8-bit samples: Lanczos3's weights add up
         // to less than 2 without their signs, where the line's end cuts them too.
-        let largest = taps.weights.iter().fold(0.0f64, |most, weight| most.max(weight.abs()));
-        let mut bits = 21;
-        while bits > 0 && largest * f64::from(1 << bits) > MOST {
-            bits -= 1;
-        }
-        let one = 1i32 << bits;
+        let bits = taps.bits(21).max(FRACTION);
         let mut windows = reserved(taps.windows.len())?;
-        let mut weights: Vec<[i16; 2]> = reserved(taps.weights.len() / 2 + taps.windows.len())?;
+        let mut weights = reserved(taps.weights.len() / 2 + taps.windows.len())?;
         let mut own: Vec<i32> = reserved(taps.longest() + 1)?;
         for window in &taps.windows {
-            own.clear();
-            own.extend(
-                taps.of(*window)
-                    .iter()
-                    .map(|weight| libm::rint(weight * f64::from(one)) as i32),
-            );
-            // What rounding took or gave goes to the largest, so that plain areas stay as they are.
-            let rest = one - own.iter().sum::<i32>();
-            if let Some(most) = own.iter_mut().max_by_key(|weight| weight.abs()) {
-                *most += rest;
-            }
+            taps.rounded(*window, bits, &mut own);
             if own.len() % 2 == 1 {
                 own.push(0);
             }
@@ -64,14 +45,12 @@ impl Vertical {
                 count: window.count,
                 pairs: weights.len(),
             });
-            let narrow = |weight: i32| weight.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
-            let (pairs, _) = own.as_chunks::<2>();
-            weights.extend(pairs.iter().map(|pair| pair.map(narrow)));
+            weights.extend(own.as_chunks::<2>().0.iter().map(pair));
         }
         Ok(Self {
             windows,
             weights,
-            unit: 1.0 / one as f32,
+            shift: bits - FRACTION,
         })
     }
 
@@ -87,7 +66,7 @@ impl Vertical {
     }
 
     /// Adds up a resized row.
-    pub(super) fn add_up(&self, index: usize, ring: &Ring, steps: &mut Vec<Step>, out: &mut [f32]) {
+    pub(super) fn add_up(&self, index: usize, ring: &Ring, steps: &mut Vec<Step>, out: &mut [i32]) {
         let Some(window) = self.windows.get(index) else {
             return;
         };
@@ -98,28 +77,28 @@ impl Vertical {
             rows: [ring.start(row), ring.start(row + 1)],
             weights: *weights,
         }));
-        let unit = f32x4::splat(self.unit);
+        let half = i32x4::splat((1 << self.shift) / 2);
         let (out, _) = out.as_chunks_mut::<BLOCK>();
         for (at, out) in out.iter_mut().enumerate() {
-            let mut sums = [i32x4::ZERO; 4];
+            let mut sums = [half; 4];
             for step in steps.iter() {
                 let [a, b] = step.rows.map(|start| u8x16::new(ring.block(start + at)));
-                let [first, second] = step.weights;
-                let weights = i16x8::new([first, second, first, second, first, second, first, second]);
+                let weights = both(step.weights);
                 let (low, high) = (u8x16::unpack_low(a, b), u8x16::unpack_high(a, b));
+                // Widened with zeroes, as little-endian numbers of 16 bits are.
                 let pairs = [
-                    i16x8::from_u8x16_low(low),
-                    i16x8::from_u8x16_high(low),
-                    i16x8::from_u8x16_low(high),
-                    i16x8::from_u8x16_high(high),
+                    u8x16::unpack_low(low, u8x16::ZERO),
+                    u8x16::unpack_high(low, u8x16::ZERO),
+                    u8x16::unpack_low(high, u8x16::ZERO),
+                    u8x16::unpack_high(high, u8x16::ZERO),
                 ];
                 for (sum, pair) in sums.iter_mut().zip(pairs) {
-                    *sum += pair.dot(weights);
+                    *sum += cast::<u8x16, i16x8>(pair).dot(weights);
                 }
             }
             let (out, _) = out.as_chunks_mut::<4>();
             for (out, sum) in out.iter_mut().zip(sums) {
-                *out = (sum.round_float() * unit).to_array();
+                *out = (sum >> self.shift).to_array();
             }
         }
     }
@@ -130,7 +109,7 @@ impl Vertical {
 pub(super) struct Step {
     /// Where they begin in the ring, in blocks.
     rows: [usize; 2],
-    weights: [i16; 2],
+    weights: i32,
 }
 
 /// The last rows that were given.
@@ -169,9 +148,4 @@ impl Ring {
             .unwrap_or_default()
             .as_flattened_mut()
     }
-}
-
-/// A row of sums, with room for the kernels to read beyond its end.
-pub(super) fn sums(samples: usize, beyond: usize) -> Result<Vec<f32>, ImageError> {
-    zeroed_of(samples.next_multiple_of(BLOCK) + beyond)
 }
