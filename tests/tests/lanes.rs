@@ -29,6 +29,7 @@ const OPTIONS: [&str; 18] = [
     "width=99,filter=oil,format=png",
     "width=80,height=80,fit=cover,gravity=auto,format=png",
     "width=120,max-bytes=3000,format=jpeg",
+    "width=150,format=png,quality=40",
     "width=500,fit=contain,format=jpeg",
     "width=170,format=jpeg",
     "width=170,quality=95,format=baseline-jpeg",

@@ -1,12 +1,16 @@
-//! PNG through the png crate. Pictures of few colours get a palette, which loses nothing.
+//! PNG through the png crate. Pictures of few colours get a palette, which loses nothing; with a quality all do.
 
 use super::palette;
+use super::quantise::{colors, quantised};
 use crate::pixels::{Channels, Raster};
 use crate::{CodecError, Encoding, ImageError};
 use png::{BitDepth, ColorType, Compression, Encoder, Filter};
 
 pub(super) fn encode(raster: &Raster, encoding: &Encoding) -> Result<Vec<u8>, ImageError> {
-    let indexed = palette::exact(raster);
+    let indexed = match palette::exact(raster) {
+        None if encoding.quality_given => Some(quantised(raster, colors(encoding.quality), encoding.fast)?),
+        exact => exact,
+    };
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, raster.width, raster.height);
     encoder.set_compression(if encoding.fast {

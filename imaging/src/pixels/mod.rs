@@ -17,7 +17,7 @@ pub(crate) use compose::{add_border, flatten, pad};
 pub(crate) use effects::apply as apply_effects;
 pub(crate) use filters::filter;
 pub(crate) use planes::{Model, Planes};
-pub(crate) use resample::{Scaler, resample, unpremultiply};
+pub(crate) use resample::{Scaler, premultiply, resample, unpremultiply};
 pub(crate) use saliency::{entropic, salient, small};
 pub(crate) use segment::remove_background;
 pub(crate) use sink::{Fitting, Shape, Sink};

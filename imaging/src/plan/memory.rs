@@ -97,6 +97,8 @@ impl Memory {
             Format::Gif => 4 * output + 2 * 1024 * 1024,
             // Planes of floats, and the text.
             Format::Blurhash | Format::Thumbhash => 10 * 8 * pixels,
+            // Colours in floating point, indices and the answer.
+            Format::Png if plan.encoding.quality_given => output + (crate::encode::BYTES_PER_INDEX + 3) * pixels,
             // Filtered rows and an answer that does not compress, growing.
             _ => 3 * output + 1024 * 1024,
         };

@@ -138,7 +138,11 @@ impl Plan {
 
     /// Whether fewer bytes can be had at the same size.
     pub(crate) fn has_quality(&self) -> bool {
-        matches!(self.encoding.format, Format::Jpeg | Format::WebP | Format::Avif)
+        match self.encoding.format {
+            Format::Jpeg | Format::WebP | Format::Avif => true,
+            Format::Png => self.encoding.quality_given,
+            _ => false,
+        }
     }
 
     /// `flip` and `rotate`.
@@ -487,7 +491,8 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool, pixels: u64) -> 
     Ok(Encoding {
         format,
         quality: resolved.quality().get(),
-        quality_given: resolved.options.quality.is_some(),
+        quality_given: resolved.options.quality.is_some()
+            && resolved.format != FormatChoice::Given(OutputFormat::PngForce),
         progressive: resolved.format != FormatChoice::Given(OutputFormat::BaselineJpeg),
         fast: resolved.options.compression.is_some(),
         copyright: resolved.options.metadata != Some(Metadata::None),
