@@ -12,6 +12,7 @@ use crate::source::Stop;
 use crate::{Format, ImageError, Limits, Plan, Region, Source, Stage};
 
 pub(crate) use self::jpeg::store_bytes;
+pub(crate) use self::webp::frame_memory;
 use std::io;
 
 /// What every decoder is given.
@@ -29,7 +30,7 @@ pub(crate) fn decode(job: &Job<'_>) -> Result<Decoded, ImageError> {
     let decoded = match job.plan.info.format {
         Format::Jpeg => jpeg::decode(job).map(Decoded::Planes),
         Format::Png => png::decode(job).map(Decoded::Raster),
-        Format::WebP => webp::decode(job).map(Decoded::Raster),
+        Format::WebP => webp::decode(job),
         Format::Gif => gif::decode(job).map(Decoded::Raster),
         Format::Bmp => bmp::decode(job).map(Decoded::Raster),
         Format::Tiff => tiff::decode(job).map(Decoded::Raster),
