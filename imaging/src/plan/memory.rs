@@ -66,7 +66,17 @@ impl Memory {
                 };
                 planes + coefficients
             }
-            // The decoder keeps planes of its own beside the pixels, and a copy of the compressed data.
+            // Planes with chroma at half the size, and a few rows of the decoder's.
+            Format::WebP if stays_planes(plan) => {
+                width * height
+                    + 2 * width.div_ceil(2) * height.div_ceil(2)
+                    + crate::decode::frame_memory(width, info.bytes)
+            }
+            // The same, joined with alpha, whose data are copied and made pixels of four bytes before.
+            Format::WebP if info.samples_per_pixel_quarters == 6 => {
+                decoded + 5 * width * height / 2 + crate::decode::frame_memory(width, info.bytes) + info.bytes
+            }
+            // The decoder keeps pixels of four bytes beside those that it returns, and a copy of the compressed data.
             Format::WebP => decoded + width * height * u64::from(info.samples_per_pixel_quarters) / 4 + info.bytes,
             Format::Gif => decoded + width * height,
             // The whole picture may be one strip, whose samples lie beside the pixels.
@@ -98,11 +108,13 @@ impl Memory {
             // Filtered rows and an answer that does not compress, growing.
             _ => 3 * output + 1024 * 1024,
         };
-        // JPEG's planes are resampled one by one, and joined at their new size; where pixels decide, they are joined before.
-        let resample = match info.format {
-            Format::Jpeg if plan.looks_at_pixels() => decode + 6 * width * height + intermediate + resized,
-            Format::Jpeg => decode + intermediate + 2 * resized,
-            _ => decoded + intermediate + resized,
+        // Planes are resampled one by one, and joined at their new size; where pixels decide, they are joined before.
+        let resample = if !stays_planes(plan) {
+            decoded + intermediate + resized
+        } else if plan.looks_at_pixels() {
+            decode + 6 * width * height + intermediate + resized
+        } else {
+            decode + intermediate + 2 * resized
         };
         let blur = match plan.effects.blur {
             Some(_) => crate::pixels::blur_memory(out_width.max(out_height)),
@@ -143,6 +155,16 @@ impl Memory {
             answer,
             peak: FIXED + source + profile.max(tables + peak),
         }
+    }
+}
+
+/// Whether the decoder returns luminance and chroma apart.
+fn stays_planes(plan: &Plan) -> bool {
+    let info = &plan.info;
+    match info.format {
+        Format::Jpeg => true,
+        Format::WebP => info.samples_per_pixel_quarters == 6 && !info.alpha,
+        _ => false,
     }
 }
 

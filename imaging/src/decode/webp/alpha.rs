@@ -48,7 +48,12 @@ pub(super) fn decode(job: &Job<'_>, range: Range<u64>, (width, height): (u32, u3
 }
 
 /// Reads lossless data that have no header.
-fn read_green(job: &Job<'_>, data: Range<u64>, (width, height): (u32, u32), green: &mut [u8]) -> Result<(), ImageError> {
+fn read_green(
+    job: &Job<'_>,
+    data: Range<u64>,
+    (width, height): (u32, u32),
+    green: &mut [u8],
+) -> Result<(), ImageError> {
     let length = data.end.saturating_sub(data.start) as usize;
     // With an alpha of its own, which it does not have, the library makes the pixels in place.
     let header = (width - 1) | (height - 1) << 14 | 1 << 28;
@@ -93,7 +98,9 @@ fn restore(alpha: &mut [u8], width: usize, prediction: Prediction) {
     for row in alpha.chunks_exact_mut(width.max(1)) {
         match (above, prediction) {
             (Some(above), Prediction::Above) => {
-                row.iter_mut().zip(above).for_each(|(value, above)| *value = value.wrapping_add(*above));
+                row.iter_mut()
+                    .zip(above)
+                    .for_each(|(value, above)| *value = value.wrapping_add(*above));
             }
             (Some(above), Prediction::Gradient) => add_gradient(row, above),
             (above, _) => {

@@ -50,7 +50,11 @@ struct Yuv {
 impl Yuv {
     fn decode(job: &Job<'_>, frame: Range<u64>, (width, height): (u32, u32)) -> Result<Self, ImageError> {
         let chroma = width.div_ceil(2) as usize * height.div_ceil(2) as usize;
-        let mut planes = [zeroed(width as usize * height as usize)?, zeroed(chroma)?, zeroed(chroma)?];
+        let mut planes = [
+            zeroed(width as usize * height as usize)?,
+            zeroed(chroma)?,
+            zeroed(chroma)?,
+        ];
         let mut offsets = [0; 3];
         vp8::decode(job.source, frame, (width, height), job.cancel, &mut |plane, row| {
             if let (Some(offset), Some(samples)) = (offsets.get_mut(plane), planes.get_mut(plane))

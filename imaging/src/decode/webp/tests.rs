@@ -10,7 +10,11 @@ fn picture(kind: u8, width: u32, height: u32, alpha: bool) -> Vec<u8> {
     let mut rgba = samples::scene_rgba(width, height);
     for (index, pixel) in (0u32..).zip(rgba.as_chunks_mut::<4>().0) {
         let (x, y) = (index % width, index / width);
-        let noise = index.wrapping_mul(0x9e37_79b9).rotate_left(11).wrapping_mul(0x85eb_ca6b) >> 16;
+        let noise = index
+            .wrapping_mul(0x9e37_79b9)
+            .rotate_left(11)
+            .wrapping_mul(0x85eb_ca6b)
+            >> 16;
         let [r, g, b, a] = pixel;
         match kind {
             0 => {}
@@ -18,7 +22,13 @@ fn picture(kind: u8, width: u32, height: u32, alpha: bool) -> Vec<u8> {
             2 => (*r, *g, *b) = (200, 40, 90),
             3 => (*r, *g, *b) = ((x * 3) as u8, (y * 5) as u8, (x + y) as u8),
             // Lines in every direction, at full contrast.
-            4 => [*r, *g, *b] = [if (x + 2 * y) % 9 < 2 || (3 * x).wrapping_sub(y) % 11 == 0 { 255 } else { 0 }; 3],
+            4 => {
+                [*r, *g, *b] = [if (x + 2 * y) % 9 < 2 || (3 * x).wrapping_sub(y) % 11 == 0 {
+                    255
+                } else {
+                    0
+                }; 3]
+            }
             _ => (*r, *g, *b) = (128 ^ (noise & 3) as u8, 128, (x / 16 * 40) as u8),
         }
         *a = match (alpha, kind) {
@@ -32,7 +42,9 @@ fn picture(kind: u8, width: u32, height: u32, alpha: bool) -> Vec<u8> {
 }
 
 fn encode(kind: u8, (width, height): (u32, u32), alpha: bool, settings: &WebpSettings) -> Vec<u8> {
-    NativeCodecs.webp(&picture(kind, width, height, alpha), width, height, settings).unwrap()
+    NativeCodecs
+        .webp(&picture(kind, width, height, alpha), width, height, settings)
+        .unwrap()
 }
 
 fn with_job<T>(
@@ -44,7 +56,11 @@ fn with_job<T>(
         pixels: 4_000_000,
         ..Limits::EDGE
     };
-    let plan = plan(&probe(source, &limits)?, &Resolved::parse("format=png").unwrap(), &limits)?;
+    let plan = plan(
+        &probe(source, &limits)?,
+        &Resolved::parse("format=png").unwrap(),
+        &limits,
+    )?;
     run(&Job {
         source,
         plan: &plan,
@@ -77,18 +93,29 @@ fn by_library(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn settings() -> impl Strategy<Value = WebpSettings> {
-    let numbers = (0u8..=100, 0i32..=6, 0i32..=100, 0i32..=7, 0i32..=1, 0i32..=3, 1i32..=4, 0i32..=100);
-    numbers.prop_map(|(quality, method, filter, sharpness, kind, partitions, segments, shaping)| WebpSettings {
-        quality: quality.into(),
-        method,
-        filter_strength: filter,
-        filter_sharpness: sharpness,
-        filter_type: kind,
-        partitions,
-        segments,
-        sns_strength: shaping,
-        ..WebpSettings::default()
-    })
+    let numbers = (
+        0u8..=100,
+        0i32..=6,
+        0i32..=100,
+        0i32..=7,
+        0i32..=1,
+        0i32..=3,
+        1i32..=4,
+        0i32..=100,
+    );
+    numbers.prop_map(
+        |(quality, method, filter, sharpness, kind, partitions, segments, shaping)| WebpSettings {
+            quality: quality.into(),
+            method,
+            filter_strength: filter,
+            filter_sharpness: sharpness,
+            filter_type: kind,
+            partitions,
+            segments,
+            sns_strength: shaping,
+            ..WebpSettings::default()
+        },
+    )
 }
 
 proptest! {
@@ -164,11 +191,23 @@ fn cancelling_is_asked_for_every_row_of_macroblocks() {
 
 #[test]
 fn opaque_pictures_stay_planes_of_the_same_colours() {
-    let bytes = encode(0, (61, 47), false, &WebpSettings { quality: 95.0, ..WebpSettings::default() });
+    let bytes = encode(
+        0,
+        (61, 47),
+        false,
+        &WebpSettings {
+            quality: 95.0,
+            ..WebpSettings::default()
+        },
+    );
     let decoded = pixels(&bytes).unwrap();
     assert!(matches!(decoded, Decoded::Planes(_)));
     let (ours, theirs) = (decoded.pixels().unwrap(), by_library(&bytes));
     // The two make chroma finer in different ways.
-    let apart = ours.data.iter().zip(&theirs).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
+    let apart = ours
+        .data
+        .iter()
+        .zip(&theirs)
+        .map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
     assert!(apart.sum::<f64>() / (theirs.len() as f64) < 8.0);
 }

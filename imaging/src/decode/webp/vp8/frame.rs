@@ -1,12 +1,14 @@
 //! A frame, macroblock by macroblock.
 
 use super::header::{Filter, Header};
+use super::lanes::{apart, side_by_side};
 use super::loop_filter::{Edges, filter_normally, filter_simply};
 use super::modes::{Luma, Modes, Neighbours};
 use super::partition::{Partition, WINDOW};
 use super::predict::{self, Surroundings};
 use super::residual::{Edge, Residual};
 use super::rows::Plane;
+use super::transform::{Tile, add};
 use crate::pixels::{reserved, zeroed_of};
 use crate::{Format, ImageError, Source};
 use core::ops::Range;
@@ -34,8 +36,7 @@ pub(crate) fn decode(
     take: &mut TakeRow<'_>,
 ) -> Result<(), ImageError> {
     let (mut first, mut bits_of) = (open(source, &range, size)?, Vec::new());
-    let (bits, header) = Header::read(first.bits, first.bytes());
-    first.bits = bits;
+    let header = Header::read(first.parts());
     first.check()?;
     for part in parts(source, first.end()..range.end, header.partitions)? {
         bits_of.push(Partition::new(source, part, WINDOW)?);
@@ -79,7 +80,10 @@ fn open<'s>(source: &'s dyn Source, range: &Range<u64>, size: (u32, u32)) -> Res
     // Two bits of each say how a player should enlarge it.
     let side = |bytes| u32::from(u16::from_le_bytes(bytes) & 0x3fff);
     if (side([w0, w1]), side([h0, h1])) != size {
-        return Err(corrupt(range.start + 6, "the frame has another size than the header that was planned with"));
+        return Err(corrupt(
+            range.start + 6,
+            "the frame has another size than the header that was planned with",
+        ));
     }
     let length = tag >> 5;
     let (from, to) = (range.start + TAG, range.start + TAG + u64::from(length));
@@ -163,13 +167,14 @@ impl<'h> Frame<'h> {
     ) -> Result<(), ImageError> {
         self.modes.begin_row();
         self.beside_luma.begin_row(row == 0);
-        self.beside_chroma.iter_mut().for_each(|beside| beside.begin_row(row == 0));
+        self.beside_chroma
+            .iter_mut()
+            .for_each(|beside| beside.begin_row(row == 0));
         let mut left = Edge::default();
         for column in 0..self.above.len() {
             first.top_up()?;
             coefficients.top_up()?;
-            let modes;
-            (first.bits, modes) = self.modes.read(first.bits, first.bytes(), self.header, column);
+            let modes = self.modes.read(first.parts(), self.header, column);
             self.read_residual(column, &modes, &mut left, coefficients);
             self.plan_edges(row, column, &modes);
             self.reconstruct(row, column, &modes);
@@ -192,9 +197,8 @@ impl<'h> Frame<'h> {
             return;
         }
         let quantisers = &self.header.quantisers;
-        partition.bits = self.residual.read(
-            partition.bits,
-            partition.bytes(),
+        self.residual.read(
+            partition.parts(),
             &self.header.probabilities,
             quantisers.get(modes.segment).unwrap_or(&quantisers[0]),
             whole,
@@ -215,24 +219,31 @@ impl<'h> Frame<'h> {
         }
     }
 
+    #[inline(never)]
     fn reconstruct(&mut self, row: usize, column: usize, modes: &Modes) {
         let inside = (row > 0, column > 0);
         let beside = self.beside_luma.of(column, inside);
         let luma = match &modes.luma {
             Luma::Whole(mode) => {
                 let mut samples = predict::square(*mode, &beside);
-                self.residual.add_luma(&mut samples);
+                add_tiles(&mut samples, self.residual.luma());
                 samples
             }
             Luma::Blocks(modes) => {
-                predict::blocks(modes, &beside, self.beside_luma.above_right(column), self.residual.luma())
+                let right = self.beside_luma.above_right(column);
+                predict::blocks(modes, &beside, right, self.residual.luma())
             }
         };
         self.beside_luma.follow(column, &luma);
         self.luma.store(16 * column, 0, &luma);
-        for (index, (plane, beside)) in self.chroma.iter_mut().zip(&mut self.beside_chroma).enumerate() {
-            let mut samples = predict::square(modes.chroma, &beside.of(column, inside));
-            self.residual.add_chroma(index, &mut samples);
+        let predicted = self
+            .beside_chroma
+            .each_ref()
+            .map(|beside| predict::square(modes.chroma, &beside.of(column, inside)));
+        let mut both = side_by_side(&predicted);
+        add_tiles(&mut both, self.residual.chroma());
+        let planes = self.chroma.iter_mut().zip(&mut self.beside_chroma);
+        for ((plane, beside), samples) in planes.zip(apart(&both)) {
             beside.follow(column, &samples);
             plane.store(8 * column, 0, &samples);
         }
@@ -263,5 +274,15 @@ impl<'h> Frame<'h> {
             plane.advance();
         }
         Ok(())
+    }
+}
+
+/// Adds what was coded to rows of samples, four at a time.
+#[inline(always)]
+fn add_tiles<'a>(rows: &mut [[u8; 16]], tiles: impl Iterator<Item = Option<&'a Tile>>) {
+    for (rows, tile) in rows.as_chunks_mut::<4>().0.iter_mut().zip(tiles) {
+        for (row, residual) in rows.iter_mut().zip(tile.into_iter().flatten()) {
+            add(row, residual);
+        }
     }
 }

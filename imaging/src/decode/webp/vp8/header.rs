@@ -54,21 +54,20 @@ struct Segments {
 
 impl Header {
     /// Reads a header, which is in `bytes` as far as there is one.
-    pub(super) fn read(mut bits: Bits, bytes: &[u8]) -> (Bits, Self) {
+    pub(super) fn read((bits, bytes): (&mut Bits, &[u8])) -> Self {
         // The colour space, of which there is one, and whether clamping can be left out, which it is not.
         bits.literal(bytes, 2);
-        let segments = Segments::read(&mut bits, bytes);
-        let (filter, strengths) = filters(&mut bits, bytes, &segments);
+        let segments = Segments::read(bits, bytes);
+        let (filter, strengths) = filters(bits, bytes, &segments);
         let partitions = 1 << bits.literal(bytes, 2);
-        let quantisers = quantisers(&mut bits, bytes, &segments);
+        let quantisers = quantisers(bits, bytes, &segments);
         // Whether probabilities are kept for the next frame, which there is none of.
         bits.flag(bytes);
-        let bands = bands(&mut bits, bytes);
-        let by_position = |of: &[[[u8; 11]; 3]; 8]| {
-            BANDS.map(|band| of.get(usize::from(band)).copied().unwrap_or_default())
-        };
+        let bands = bands(bits, bytes);
+        let by_position =
+            |of: &[[[u8; 11]; 3]; 8]| BANDS.map(|band| of.get(usize::from(band)).copied().unwrap_or_default());
         let skipped = bits.flag(bytes).then(|| bits.literal(bytes, 8));
-        let header = Self {
+        Self {
             segment_map: segments.map,
             filter,
             strengths,
@@ -76,8 +75,7 @@ impl Header {
             quantisers,
             probabilities: bands.each_ref().map(by_position),
             skipped,
-        };
-        (bits, header)
+        }
     }
 }
 

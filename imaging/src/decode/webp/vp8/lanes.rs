@@ -22,3 +22,28 @@ pub(super) fn rotated<T: Copy + Default, const L: usize, const N: usize>(rows: &
     }
     paired
 }
+
+/// The rows of two squares, each next to the other's.
+#[inline(always)]
+pub(super) fn side_by_side([left, right]: &[[[u8; 8]; 8]; 2]) -> [[u8; 16]; 8] {
+    let mut both = [[0; 16]; 8];
+    for ((both, left), right) in both.iter_mut().zip(left).zip(right) {
+        let (to_left, to_right) = both.split_at_mut(8);
+        to_left.copy_from_slice(left);
+        to_right.copy_from_slice(right);
+    }
+    both
+}
+
+/// The way back.
+#[inline(always)]
+pub(super) fn apart(both: &[[u8; 16]; 8]) -> [[[u8; 8]; 8]; 2] {
+    let mut squares = [[[0; 8]; 8]; 2];
+    let [left, right] = &mut squares;
+    for ((both, left), right) in both.iter().zip(left).zip(right) {
+        let (from_left, from_right) = both.split_at(8);
+        left.copy_from_slice(from_left);
+        right.copy_from_slice(from_right);
+    }
+    squares
+}

@@ -3,7 +3,7 @@
 //! Everything is in lanes of bytes, in loops over arrays of a fixed length without a branch, which is what the compiler
 //! turns into vector instructions in every lane of this engine. Columns become rows for that, and columns again.
 
-use super::lanes::rotated;
+use super::lanes::{apart, rotated, side_by_side};
 use super::rows::Plane;
 
 /// One sample of each position along an edge.
@@ -111,7 +111,10 @@ fn subtract(sample: u8, value: i8) -> u8 {
 
 /// The simple filter, which looks at two samples on either side.
 #[inline(always)]
-#[expect(clippy::indexing_slicing, reason = "the index is below the arrays' length, which is known")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the index is below the arrays' length, which is known"
+)]
 fn simple(samples: &mut Across, limit: u8) {
     let [_, _, p1, p0, q0, q1, ..] = *samples;
     for i in 0..16 {
@@ -127,7 +130,10 @@ fn simple(samples: &mut Across, limit: u8) {
 /// variance is high. The samples beside the edge count everywhere at the edge of a macroblock, and inside of one only where
 /// variance is high.
 #[inline(always)]
-#[expect(clippy::indexing_slicing, reason = "the index is below the arrays' length, which is known")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the index is below the arrays' length, which is known"
+)]
 fn corrections(samples: &Across, limit: u8, strength: Strength, inner: bool) -> ([i8; 16], [i8; 16]) {
     let [p3, p2, p1, p0, q0, q1, q2, q3] = samples;
     let (mut corrections, mut variances) = ([0; 16], [0; 16]);
@@ -148,7 +154,10 @@ fn corrections(samples: &Across, limit: u8, strength: Strength, inner: bool) -> 
 
 /// The normal filter inside a macroblock.
 #[inline(always)]
-#[expect(clippy::indexing_slicing, reason = "the index is below the arrays' length, which is known")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the index is below the arrays' length, which is known"
+)]
 fn normal_inner(samples: &mut Across, strength: Strength) {
     let (corrections, variances) = corrections(samples, strength.inner, strength, true);
     let [_, _, p1, p0, q0, q1, ..] = *samples;
@@ -164,7 +173,10 @@ fn normal_inner(samples: &mut Across, strength: Strength) {
 
 /// The normal filter between macroblocks.
 #[inline(always)]
-#[expect(clippy::indexing_slicing, reason = "the index is below the arrays' length, which is known")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the index is below the arrays' length, which is known"
+)]
 fn normal_macroblock(samples: &mut Across, strength: Strength) {
     let (corrections, variances) = corrections(samples, strength.macroblock, strength, false);
     let (mut near, mut middle, mut far) = ([0i8; 16], [0i8; 16], [0i8; 16]);
@@ -278,21 +290,14 @@ fn filter_chroma(
 
 /// Eight rows, the left half of each from the one plane and the right half from the other.
 #[inline(always)]
-fn load_both([blue, red]: &[Plane; 2], x: usize, y: isize) -> [Lanes; 8] {
-    let mut rows = [[0; 16]; 8];
-    for ((row, blue), red) in rows.iter_mut().zip(blue.load::<8, 8>(x, y)).zip(red.load::<8, 8>(x, y)) {
-        let (left, right) = row.split_at_mut(8);
-        left.copy_from_slice(&blue);
-        right.copy_from_slice(&red);
-    }
-    rows
+fn load_both(chroma: &[Plane; 2], x: usize, y: isize) -> [Lanes; 8] {
+    side_by_side(&chroma.each_ref().map(|plane| plane.load(x, y)))
 }
 
 #[inline(always)]
 fn store_both(chroma: &mut [Plane; 2], x: usize, y: isize, rows: &[Lanes; 8]) {
-    let half = |index: usize| rows.each_ref().map(|row| row.as_chunks::<8>().0.get(index).copied().unwrap_or_default());
-    for (index, plane) in chroma.iter_mut().enumerate() {
-        plane.store(x, y, &half(index));
+    for (plane, rows) in chroma.iter_mut().zip(apart(rows)) {
+        plane.store(x, y, &rows);
     }
 }
 

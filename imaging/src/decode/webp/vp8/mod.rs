@@ -20,5 +20,5 @@ mod rows;
 mod tables;
 mod transform;
 
-pub(crate) use self::frame::memory;
 pub(super) use self::frame::decode;
+pub(crate) use self::frame::memory;

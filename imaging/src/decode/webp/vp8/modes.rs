@@ -60,7 +60,9 @@ impl Neighbours {
     }
 
     /// Reads what stands for the macroblock of a column.
-    pub(super) fn read(&mut self, mut bits: Bits, bytes: &[u8], header: &Header, column: usize) -> (Bits, Modes) {
+    #[inline(never)]
+    pub(super) fn read(&mut self, (state, bytes): (&mut Bits, &[u8]), header: &Header, column: usize) -> Modes {
+        let mut bits = *state;
         let mut unknown = [Mode::Dc; 4];
         let above = self.above.get_mut(column).unwrap_or(&mut unknown);
         let segment = match header.segment_map {
@@ -85,7 +87,7 @@ impl Neighbours {
             let mut modes = [[Mode::Dc; 4]; 4];
             for (row, left) in modes.iter_mut().zip(&mut self.left) {
                 for (mode, above) in row.iter_mut().zip(above.iter_mut()) {
-                    (bits, *mode) = submode(bits, bytes, *above, *left);
+                    *mode = submode(&mut bits, bytes, *above, *left);
                     (*above, *left) = (*mode, *mode);
                 }
             }
@@ -100,22 +102,22 @@ impl Neighbours {
         } else {
             Mode::Horizontal
         };
-        let modes = Modes {
+        *state = bits;
+        Modes {
             segment,
             skipped,
             luma,
             chroma,
-        };
-        (bits, modes)
+        }
     }
 }
 
 #[inline(always)]
-fn submode(mut bits: Bits, bytes: &[u8], above: Mode, left: Mode) -> (Bits, Mode) {
+fn submode(bits: &mut Bits, bytes: &[u8], above: Mode, left: Mode) -> Mode {
     let probabilities = SUBMODES.get(above as usize).and_then(|row| row.get(left as usize));
     let [p0, p1, p2, p3, p4, p5, p6, p7, p8] = *probabilities.unwrap_or(&[128; 9]);
     let mut read = |probability| bits.read(bytes, probability);
-    let mode = if !read(p0) {
+    if !read(p0) {
         Mode::Dc
     } else if !read(p1) {
         Mode::TrueMotion
@@ -137,6 +139,5 @@ fn submode(mut bits: Bits, bytes: &[u8], above: Mode, left: Mode) -> (Bits, Mode
         Mode::HorizontalDown
     } else {
         Mode::HorizontalUp
-    };
-    (bits, mode)
+    }
 }

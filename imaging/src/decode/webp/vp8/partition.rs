@@ -18,7 +18,7 @@ pub(super) struct Partition<'a> {
     /// What of the source has not been read yet.
     rest: Range<u64>,
     window: Vec<u8>,
-    pub(super) bits: Bits,
+    bits: Bits,
 }
 
 impl<'a> Partition<'a> {
@@ -45,9 +45,9 @@ impl<'a> Partition<'a> {
         Ok(())
     }
 
-    /// The window, which the bits are read from.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.window
+    /// Where reading stands, and what it reads from.
+    pub(super) fn parts(&mut self) -> (&mut Bits, &[u8]) {
+        (&mut self.bits, &self.window)
     }
 
     /// Where in the source the partition ends.
@@ -78,7 +78,8 @@ impl<'a> Partition<'a> {
         self.window.drain(..used);
         self.bits = self.bits.without(used);
         let kept = self.window.len();
-        let room = usize::try_from(self.rest.end - self.rest.start).map_or(self.size, |rest| rest)
+        let room = usize::try_from(self.rest.end - self.rest.start)
+            .map_or(self.size, |rest| rest)
             .min(self.size - kept);
         self.window.resize(kept + room, 0);
         let mut filled = kept;

@@ -1,9 +1,12 @@
 //! Prediction of samples from those above and to the left (RFC 6386, section 12), before any filter.
 
 use super::modes::Mode;
-use super::transform::{Block, Coefficients, add};
+use super::transform::{Tile, add};
 use crate::ImageError;
 use crate::pixels::zeroed;
+
+/// Samples of a block, rows of four.
+type Block = [[u8; 4]; 4];
 
 /// What stands for samples above the picture, and to the left of it.
 const ABOVE: u8 = 127;
@@ -117,40 +120,61 @@ fn mean<const N: usize>(beside: &Beside<N>) -> u8 {
 
 /// Predicts the blocks of luminance one by one, and adds to each what is coded before the next one is predicted.
 #[inline(always)]
-#[expect(clippy::indexing_slicing, reason = "the indices are below the arrays' length, which is known")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the indices are below the arrays' length, which is known"
+)]
 pub(super) fn blocks<'a>(
     modes: &[[Mode; 4]; 4],
     beside: &Beside<16>,
     above_right: [u8; 4],
-    mut residual: impl Iterator<Item = (&'a Coefficients, u8)>,
+    residual: impl Iterator<Item = Option<&'a Tile>>,
 ) -> [[u8; 16]; 16] {
     let mut samples = [[0; 16]; 16];
     let mut above = [above_right; 5];
     above.as_flattened_mut()[..16].copy_from_slice(&beside.above);
     let mut first_corner = beside.corner;
     let rows = samples.as_chunks_mut::<4>().0.iter_mut();
-    for ((rows, modes), left) in rows.zip(modes).zip(beside.left.as_chunks::<4>().0) {
+    let lefts = beside.left.as_chunks::<4>().0;
+    for (((rows, modes), left), tile) in rows.zip(modes).zip(lefts).zip(residual) {
         let (mut left, mut corner) = (*left, first_corner);
         first_corner = left[3];
         for x in 0..4 {
             let [a, b, c, d] = above[x];
             let [e, f, g, h] = above[x + 1];
-            let predicted = block(modes[x], left, corner, [a, b, c, d, e, f, g, h]);
-            let (coefficients, end) = residual.next().unwrap_or((&[0; 16], 0));
-            let sum = add(coefficients, end, predicted);
-            for (row, sum) in rows.iter_mut().zip(sum) {
-                row.as_chunks_mut::<4>().0[x] = sum;
+            let mut block = block(modes[x], left, corner, [a, b, c, d, e, f, g, h]);
+            if let Some(tile) = tile {
+                let mut residual = [[0; 4]; 4];
+                for (to, from) in residual.iter_mut().zip(tile) {
+                    *to = from.as_chunks::<4>().0[x];
+                }
+                block = sum(block, residual);
             }
-            left = sum.map(|row| row[3]);
+            for (row, samples) in rows.iter_mut().zip(block) {
+                row.as_chunks_mut::<4>().0[x] = samples;
+            }
+            left = block.map(|row| row[3]);
             corner = d;
-            above[x] = sum[3];
+            above[x] = block[3];
         }
     }
     samples
 }
 
-/// Predicts a block of 4 x 4 samples from the four to its left, the corner, and eight above, four of which lie to the right.
+/// A block with what was coded of it.
 #[inline(always)]
+fn sum(block: Block, residual: [[i16; 4]; 4]) -> Block {
+    let (mut samples, mut values) = ([0; 16], [0; 16]);
+    samples.copy_from_slice(block.as_flattened());
+    values.copy_from_slice(residual.as_flattened());
+    add(&mut samples, &values);
+    let mut sum = block;
+    sum.as_flattened_mut().copy_from_slice(&samples);
+    sum
+}
+
+/// Predicts a block of 4 x 4 samples from the four to its left, the corner, and eight above, four of which lie to the right.
+#[inline(never)]
 fn block(mode: Mode, left: [u8; 4], corner: u8, above: [u8; 8]) -> Block {
     let ([i, j, k, l], [a, b, c, d, e, f, g, h]) = (left, above);
     let nearest = [a, b, c, d];
@@ -176,7 +200,12 @@ fn block(mode: Mode, left: [u8; 4], corner: u8, above: [u8; 8]) -> Block {
         }
         Mode::LeftDown => {
             let [_, _, _, _, _, _, t6, t7, t8, t9, t10, t11, t12] = means_of_three(edge);
-            [[t6, t7, t8, t9], [t7, t8, t9, t10], [t8, t9, t10, t11], [t9, t10, t11, t12]]
+            [
+                [t6, t7, t8, t9],
+                [t7, t8, t9, t10],
+                [t8, t9, t10, t11],
+                [t9, t10, t11, t12],
+            ]
         }
         Mode::VerticalRight => {
             let [_, _, t2, t3, t4, t5, t6, t7, ..] = means_of_three(edge);

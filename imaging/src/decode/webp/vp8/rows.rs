@@ -82,7 +82,10 @@ impl Plane {
         let delayed = if is_last { 0 } else { DELAY };
         // Above the first row of macroblocks there is nothing.
         let from = if row == 0 { DELAY } else { 0 };
-        let rows = self.samples.chunks_exact(self.stride.max(1)).take(DELAY + self.height - delayed);
+        let rows = self
+            .samples
+            .chunks_exact(self.stride.max(1))
+            .take(DELAY + self.height - delayed);
         rows.enumerate()
             .skip(from)
             .map(move |(index, samples)| (row * self.height + index - DELAY, samples))

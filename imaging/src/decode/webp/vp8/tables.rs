@@ -7,9 +7,6 @@ pub(super) type Bands = [[[[u8; 11]; 3]; 8]; 4];
 /// Band of each coefficient, in zigzag order.
 pub(super) const BANDS: [u8; 16] = [0, 1, 2, 3, 6, 4, 5, 6, 6, 6, 6, 6, 6, 6, 6, 7];
 
-/// Where the coefficients lie, in the order in which they are coded.
-pub(super) const ZIGZAG: [u8; 16] = [0, 1, 4, 8, 5, 2, 3, 6, 9, 12, 13, 10, 7, 11, 14, 15];
-
 /// Probabilities of the extra bits of the four larger categories of values, the first bit's first.
 pub(super) const LARGE: [&[u8]; 4] = [
     &[173, 148, 140],

@@ -1,80 +1,70 @@
-//! Inverse transforms (RFC 6386, section 14), of two blocks side by side at once.
+//! Inverse transforms (RFC 6386, section 14), of four blocks side by side at once.
 
 use super::lanes::rotated;
 
-/// Dequantised coefficients of a block, rows of four.
-pub(super) type Coefficients = [i16; 16];
+/// Four blocks side by side, in four rows.
+pub(super) type Tile = [[i16; 16]; 4];
 
-/// What two blocks side by side add to their prediction: rows of eight.
-pub(super) type Tile = [Row; 4];
+/// Where the coefficients of a block lie in a tile, from its first one on, in the order in which they are coded.
+pub(super) const ZIGZAG: [u8; 16] = [0, 1, 16, 32, 17, 2, 3, 18, 33, 48, 49, 34, 19, 35, 50, 51];
 
-type Row = [i16; 8];
-
-/// The DC values of sixteen blocks, of their Walsh-Hadamard transform.
-pub(super) fn spread(coefficients: &Coefficients) -> [i16; 16] {
-    let butterfly = |[a, b, c, d]: [[i32; 4]; 4]| {
-        let of = |f: fn(i32, i32) -> i32, a: [i32; 4], b: [i32; 4]| {
-            let mut of = a;
-            of.iter_mut().zip(b).for_each(|(a, b)| *a = f(*a, b));
-            of
-        };
-        let (plus, minus) = (|a, b| a + b, |a, b| a - b);
-        let (outer, inner) = (of(plus, a, d), of(plus, b, c));
-        let (outer_difference, inner_difference) = (of(minus, a, d), of(minus, b, c));
-        [
-            of(plus, outer, inner),
-            of(plus, outer_difference, inner_difference),
-            of(minus, outer, inner),
-            of(minus, outer_difference, inner_difference),
-        ]
-    };
-    let mut rows = [[0; 4]; 4];
-    for (to, from) in rows.as_flattened_mut().iter_mut().zip(coefficients) {
-        *to = i32::from(*from);
-    }
+/// The DC values of four times four blocks, of their Walsh-Hadamard transform in the first block of a tile.
+pub(super) fn spread(coefficients: &Tile) -> [[i16; 4]; 4] {
+    let rows = coefficients.map(|[a, b, c, d, ..]| [a, b, c, d].map(i32::from));
     let columns = rotated(&rotated(&butterfly(rows)));
     let rows = rotated(&rotated(&butterfly(columns)));
-    let mut values = [0; 16];
-    for (to, from) in values.iter_mut().zip(rows.as_flattened()) {
-        *to = ((from + 3) >> 3) as i16;
+    rows.map(|row| row.map(|value| ((value + 3) >> 3) as i16))
+}
+
+fn butterfly([a, b, c, d]: [[i32; 4]; 4]) -> [[i32; 4]; 4] {
+    let mut values = [a, b, c, d];
+    let [first, second, third, fourth] = &mut values;
+    for (((a, b), c), d) in first.iter_mut().zip(second).zip(third).zip(fourth) {
+        let (outer, inner) = (*a + *d, *b + *c);
+        let (outer_difference, inner_difference) = (*a - *d, *b - *c);
+        (*a, *c) = (outer + inner, outer - inner);
+        (*b, *d) = (outer_difference + inner_difference, outer_difference - inner_difference);
     }
     values
 }
 
-/// What two blocks stand for that end before the given coefficients.
-pub(super) fn tile([left, right]: &[Coefficients; 2], ends: [u8; 2]) -> Tile {
-    if ends.iter().all(|end| *end <= 1) {
-        let [l, r] = [left, right].map(|[dc, ..]| dc.wrapping_add(4) >> 3);
-        return [[l, l, l, l, r, r, r, r]; 4];
-    }
-    let mut rows = [[0; 8]; 4];
-    let halves = left.as_chunks::<4>().0.iter().zip(right.as_chunks::<4>().0);
-    for (row, (left, right)) in rows.iter_mut().zip(halves) {
-        let (to_left, to_right) = row.split_at_mut(4);
-        to_left.copy_from_slice(left);
-        to_right.copy_from_slice(right);
-    }
-    // Of the five bits of an index the three of the lane, block and column, come to the front, and then the others.
-    let mut columns = rotated(&rotated(&rotated(&down(&rows))));
+/// What the coefficients of four blocks stand for.
+pub(super) fn inverse(coefficients: &Tile) -> Tile {
+    // Of the six bits of an index the lower two of the lane, which are the column, come to the front, and then the row.
+    let mut columns = rotated(&rotated(&rotated(&rotated(&down(coefficients, 0)))));
     let [first, ..] = &mut columns;
-    // Half of what the shift below divides by.
+    // Half of what the shift divides by.
     *first = first.map(|value| value.wrapping_add(4));
-    rotated(&rotated(&down(&columns).map(|row| row.map(|value| value >> 3))))
+    rotated(&rotated(&down(&columns, 3)))
 }
 
-/// The cosine transform of RFC 6386 down the columns, in its integers. What overflows in a damaged file wraps.
+/// The same of blocks that have but a DC value.
+pub(super) fn flatten(tile: &mut Tile) {
+    let [mut row, ..] = *tile;
+    for block in row.as_chunks_mut::<4>().0 {
+        let [dc, ..] = *block;
+        *block = [dc.wrapping_add(4) >> 3; 4];
+    }
+    *tile = [row; 4];
+}
+
+/// The cosine transform of RFC 6386 down the columns, in its integers, divided by a power of 2. What overflows in a damaged
+/// file wraps.
 #[inline(always)]
-#[expect(clippy::indexing_slicing, reason = "the index is below the arrays' length, which is known")]
-fn down([a, b, c, d]: &Tile) -> Tile {
-    let mut values = [[0; 8]; 4];
-    for i in 0..8 {
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the index is below the arrays' length, which is known"
+)]
+fn down([a, b, c, d]: &Tile, shift: u32) -> Tile {
+    let mut values = [[0; 16]; 4];
+    for i in 0..16 {
         let (sum, difference) = (a[i].wrapping_add(c[i]), a[i].wrapping_sub(c[i]));
         let inner = by_sine(b[i]).wrapping_sub(by_cosine(d[i]));
         let outer = by_cosine(b[i]).wrapping_add(by_sine(d[i]));
-        values[0][i] = sum.wrapping_add(outer);
-        values[1][i] = difference.wrapping_add(inner);
-        values[2][i] = difference.wrapping_sub(inner);
-        values[3][i] = sum.wrapping_sub(outer);
+        values[0][i] = sum.wrapping_add(outer) >> shift;
+        values[1][i] = difference.wrapping_add(inner) >> shift;
+        values[2][i] = difference.wrapping_sub(inner) >> shift;
+        values[3][i] = sum.wrapping_sub(outer) >> shift;
     }
     values
 }
