@@ -219,7 +219,6 @@ impl<'h> Frame<'h> {
         }
     }
 
-    #[inline(never)]
     fn reconstruct(&mut self, row: usize, column: usize, modes: &Modes) {
         let inside = (row > 0, column > 0);
         let beside = self.beside_luma.of(column, inside);

@@ -60,7 +60,6 @@ impl Neighbours {
     }
 
     /// Reads what stands for the macroblock of a column.
-    #[inline(never)]
     pub(super) fn read(&mut self, (state, bytes): (&mut Bits, &[u8]), header: &Header, column: usize) -> Modes {
         let mut bits = *state;
         let mut unknown = [Mode::Dc; 4];

@@ -109,13 +109,13 @@ fn true_motion<const N: usize>(above: &[u8; N], left: u8, corner: u8) -> [u8; N]
 #[inline(always)]
 fn mean<const N: usize>(beside: &Beside<N>) -> u8 {
     let sum = |samples: &[u8; N]| samples.iter().copied().map(u32::from).sum::<u32>();
-    let (sum, count) = match beside.inside {
-        (true, true) => (sum(&beside.above) + sum(&beside.left), 2 * N as u32),
-        (true, false) => (sum(&beside.above), N as u32),
-        (false, true) => (sum(&beside.left), N as u32),
-        (false, false) => return 128,
-    };
-    ((sum + count / 2) / count) as u8
+    let mean = |sum: u32, count: u32| ((sum + count / 2) / count) as u8;
+    match beside.inside {
+        (true, true) => mean(sum(&beside.above) + sum(&beside.left), 2 * N as u32),
+        (true, false) => mean(sum(&beside.above), N as u32),
+        (false, true) => mean(sum(&beside.left), N as u32),
+        (false, false) => 128,
+    }
 }
 
 /// Predicts the blocks of luminance one by one, and adds to each what is coded before the next one is predicted.

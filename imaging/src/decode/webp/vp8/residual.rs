@@ -100,7 +100,6 @@ impl Residual {
 
     /// Reads the coefficients of a macroblock, those of one that predicts its luminance as a whole with a block of DC
     /// values.
-    #[inline(never)]
     pub(super) fn read(
         &mut self,
         (state, bytes): (&mut Bits, &[u8]),

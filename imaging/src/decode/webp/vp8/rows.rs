@@ -41,11 +41,13 @@ impl Plane {
     #[inline(always)]
     pub(super) fn load<const W: usize, const H: usize>(&self, x: usize, y: isize) -> [[u8; W]; H] {
         let mut rows = [[0; W]; H];
-        let from = self.samples.get(self.offset(x, y)..).unwrap_or_default();
-        for (row, from) in rows.iter_mut().zip(from.chunks(self.stride.max(1))) {
+        // Not in chunks, whose number would be found by a division.
+        let mut from = self.samples.get(self.offset(x, y)..).unwrap_or_default();
+        for row in &mut rows {
             if let Some(from) = from.first_chunk() {
                 *row = *from;
             }
+            from = from.get(self.stride..).unwrap_or_default();
         }
         rows
     }
@@ -53,11 +55,12 @@ impl Plane {
     #[inline(always)]
     pub(super) fn store<const W: usize, const H: usize>(&mut self, x: usize, y: isize, rows: &[[u8; W]; H]) {
         let offset = self.offset(x, y);
-        let to = self.samples.get_mut(offset..).unwrap_or_default();
-        for (row, to) in rows.iter().zip(to.chunks_mut(self.stride.max(1))) {
+        let mut to = self.samples.get_mut(offset..).unwrap_or_default();
+        for row in rows {
             if let Some(to) = to.first_chunk_mut() {
                 *to = *row;
             }
+            to = to.get_mut(self.stride..).unwrap_or_default();
         }
     }
 
