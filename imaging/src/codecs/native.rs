@@ -131,9 +131,9 @@ impl Codecs for NativeCodecs {
     }
 }
 
-/// Size and planes of a lossy picture, as libwebp decodes them; `None` where it refuses.
+/// The planes of a lossy picture, as libwebp decodes them; `None` where it refuses.
 #[cfg(test)]
-pub(crate) fn decode_yuv(bytes: &[u8]) -> Option<((u32, u32), [Vec<u8>; 3])> {
+pub(crate) fn decode_yuv(bytes: &[u8]) -> Option<[Vec<u8>; 3]> {
     use libwebp_sys::{WebPDecodeYUV, WebPFree};
     let (mut width, mut height, mut stride, mut chroma_stride) = (0, 0, 0, 0);
     let (mut blue, mut red) = (core::ptr::null_mut(), core::ptr::null_mut());
@@ -166,7 +166,7 @@ pub(crate) fn decode_yuv(bytes: &[u8]) -> Option<((u32, u32), [Vec<u8>; 3])> {
     ];
     // SAFETY: libwebp allocated the buffer, in one piece, and nothing refers to it any more.
     unsafe { WebPFree(luma.cast()) };
-    Some(((width as u32, height as u32), planes))
+    Some(planes)
 }
 
 #[cfg(test)]

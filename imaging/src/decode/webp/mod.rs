@@ -106,5 +106,6 @@ fn read_exact(source: &dyn Source, mut offset: u64, mut rest: &mut [u8]) -> Resu
     Ok(())
 }
 
-#[cfg(all(test, feature = "native-codecs"))]
+#[cfg(test)]
+#[cfg(feature = "native-codecs")]
 mod tests;

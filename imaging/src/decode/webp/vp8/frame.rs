@@ -35,11 +35,12 @@ pub(crate) fn decode(
     cancel: &dyn Fn() -> bool,
     take: &mut TakeRow<'_>,
 ) -> Result<(), ImageError> {
-    let (mut first, mut bits_of) = (open(source, &range, size)?, Vec::new());
+    let mut first = open(source, &range, size)?;
     let header = Header::read(first.parts());
     first.check()?;
+    let mut others = Vec::new();
     for part in parts(source, first.end()..range.end, header.partitions)? {
-        bits_of.push(Partition::new(source, part, WINDOW)?);
+        others.push(Partition::new(source, part, WINDOW)?);
     }
     let mut frame = Frame::new(&header, size)?;
     let rows = size.1.div_ceil(16) as usize;
@@ -47,14 +48,14 @@ pub(crate) fn decode(
         if cancel() {
             return Err(ImageError::Cancelled);
         }
-        let Some(coefficients) = bits_of.get_mut(row % header.partitions) else {
+        let Some(coefficients) = others.get_mut(row % header.partitions) else {
             return Err(ImageError::Internal("a partition was not opened"));
         };
         frame.read_row(row, &mut first, coefficients)?;
         frame.filter();
         frame.hand_out(row, row + 1 == rows, take)?;
         // The first partition is in memory as a whole.
-        let read_to = bits_of.iter().map(Partition::read_to).min();
+        let read_to = others.iter().map(Partition::read_to).min();
         source.release_before(read_to.unwrap_or(0));
     }
     Ok(())

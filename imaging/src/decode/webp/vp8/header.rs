@@ -81,8 +81,10 @@ impl Header {
 
 impl Segments {
     fn read(bits: &mut Bits, bytes: &[u8]) -> Self {
-        let mut segments = Self::default();
-        segments.enabled = bits.flag(bytes);
+        let mut segments = Self {
+            enabled: bits.flag(bytes),
+            ..Self::default()
+        };
         if !segments.enabled {
             return segments;
         }

@@ -22,6 +22,7 @@ struct Place {
 
 /// Places of the blocks in the order in which they are coded: that of the DC values, sixteen of luminance, four of blue
 /// and four of red, which share their tiles.
+#[expect(clippy::indexing_slicing, reason = "evaluated when it is compiled")]
 const PLACES: [Place; 25] = {
     let mut places = [Place {
         tile: 0,
