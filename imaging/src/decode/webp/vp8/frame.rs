@@ -1,5 +1,6 @@
 //! A frame, macroblock by macroblock.
 
+use super::super::bytes_at;
 use super::header::{Filter, Header};
 use super::lanes::{apart, side_by_side};
 use super::loop_filter::{Edges, filter_normally, filter_simply};
@@ -67,7 +68,10 @@ fn corrupt(offset: u64, detail: &'static str) -> ImageError {
 
 /// Reads the tag and opens the first partition.
 fn open<'s>(source: &'s dyn Source, range: &Range<u64>, size: (u32, u32)) -> Result<Partition<'s>, ImageError> {
-    let [a, b, c, start @ .., w0, w1, h0, h1] = bytes_at::<{ TAG as usize }>(source, range, range.start)?;
+    if range.end < range.start + TAG {
+        return Err(corrupt(range.end, "the frame ends inside its header"));
+    }
+    let [a, b, c, start @ .., w0, w1, h0, h1] = bytes_at::<{ TAG as usize }>(source, range.start)?;
     let tag = u32::from_le_bytes([a, b, c, 0]);
     if tag & 1 != 0 || start != [0x9d, 0x01, 0x2a] {
         return Err(corrupt(range.start, "the VP8 key frame has no start code"));
@@ -99,7 +103,7 @@ fn parts(source: &dyn Source, range: Range<u64>, count: usize) -> Result<Vec<Ran
     let mut parts = reserved(count)?;
     let mut from = range.start + 3 * (count as u64 - 1);
     for index in 0..count as u64 - 1 {
-        let [a, b, c] = bytes_at(source, &range, range.start + 3 * index)?;
+        let [a, b, c] = bytes_at(source, range.start + 3 * index)?;
         let to = (from + u64::from(u32::from_le_bytes([a, b, c, 0]))).min(range.end);
         parts.push(from..to);
         from = to;
@@ -109,19 +113,6 @@ fn parts(source: &dyn Source, range: Range<u64>, count: usize) -> Result<Vec<Ran
     }
     parts.push(from..range.end);
     Ok(parts)
-}
-
-fn bytes_at<const N: usize>(source: &dyn Source, range: &Range<u64>, offset: u64) -> Result<[u8; N], ImageError> {
-    let mut bytes = [0; N];
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        let count = source.read_at(offset + filled as u64, rest)?;
-        filled += count;
-        if count == 0 || offset + filled as u64 > range.end {
-            return Err(corrupt(offset, "the frame ends inside its header"));
-        }
-    }
-    Ok(bytes)
 }
 
 /// What is kept from macroblock to macroblock, and from row to row.
