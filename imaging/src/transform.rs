@@ -31,7 +31,7 @@ pub struct Output {
 
 /// Carries out a plan.
 ///
-/// `cancel` is asked between stages and, while decoding, once for every 64 KiB of the source; when it says yes, the
+/// `cancel` is asked between stages and, while decoding, once for every 64 KiB of the source or every 16 rows; when it says yes, the
 /// transform ends with [`ImageError::Cancelled`]. The bytes behind the decoder are released as it goes on.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use crate::source::Stop;
 use crate::{Format, ImageError, Limits, Plan, Source, Stage};
 
 pub(crate) use self::jpeg::store_bytes;
+pub(crate) use self::webp::frame_memory;
 use std::io;
 
 /// What every decoder is given.
@@ -31,7 +32,7 @@ pub(crate) fn decode(job: &Job<'_>, fitting: Fitting) -> Result<Planes, ImageErr
     match format {
         Format::Jpeg => jpeg::decode(job, &mut sink),
         Format::Png => png::decode(job, &mut sink),
-        Format::WebP => sink.take(webp::decode(job)?),
+        Format::WebP => webp::decode(job, &mut sink),
         Format::Gif => sink.take(gif::decode(job)?),
         Format::Bmp => sink.take(bmp::decode(job)?),
         Format::Tiff => sink.take(tiff::decode(job)?),

@@ -16,7 +16,7 @@ pub(crate) use blur::{blur, blur_memory};
 pub(crate) use compose::{add_border, flatten, pad};
 pub(crate) use effects::apply as apply_effects;
 pub(crate) use filters::filter;
-pub(crate) use planes::{Model, Planes};
+pub(crate) use planes::{Model, Planes, limited_to_rgb};
 pub(crate) use resample::{Scaler, premultiply, resample, unpremultiply};
 pub(crate) use saliency::{entropic, salient, small};
 pub(crate) use segment::remove_background;

@@ -13,6 +13,8 @@ pub(crate) enum Model {
     Rgb,
     /// As JFIF defines it: BT.601, full range.
     YCbCr,
+    /// As video has it: BT.601, luminance from 16 to 235 and chroma from 16 to 240.
+    LimitedYCbCr,
     /// Ink; inverted where full ink is stored as 0.
     Cmyk { inverted: bool },
     /// Ink whose first three components are stored as `YCbCr`.
@@ -22,7 +24,7 @@ pub(crate) enum Model {
 impl Model {
     /// Whether there are luminance and chroma, in that order.
     pub(crate) const fn has_chroma(self) -> bool {
-        matches!(self, Self::YCbCr)
+        matches!(self, Self::YCbCr | Self::LimitedYCbCr)
     }
 }
 
@@ -38,12 +40,19 @@ pub(crate) struct Planes {
 }
 
 impl Planes {
-    /// Luminance and chroma, where they were to stay apart.
+    /// Luminance and chroma of full range, where they were to stay apart.
     pub(crate) fn apart(self) -> Result<[Raster; 3], Self> {
         if !self.apart {
             return Err(self);
         }
-        <[Raster; 3]>::try_from(self.planes).map_err(|planes| Self { planes, ..self })
+        let model = self.model;
+        let mut planes = <[Raster; 3]>::try_from(self.planes).map_err(|planes| Self { planes, ..self })?;
+        if model == Model::LimitedYCbCr {
+            let [luma, chroma @ ..] = &mut planes;
+            stretch(luma, 16, 219, 0);
+            chroma.iter_mut().for_each(|plane| stretch(plane, 128, 224, 128));
+        }
+        Ok(planes)
     }
 
     /// Grey, RGB or RGBA.
@@ -61,6 +70,7 @@ impl Planes {
         match self.model {
             Model::Pixels | Model::Rgb => interleave(&mut raster.data, &components, |rgb| rgb),
             Model::YCbCr => interleave(&mut raster.data, &components, to_rgb),
+            Model::LimitedYCbCr => interleave(&mut raster.data, &components, limited_to_rgb),
             Model::Cmyk { inverted } => {
                 interleave(&mut raster.data, &components, |ink| ink.map(|ink| light(ink, inverted)));
                 print(&mut raster.data, next()?.data, inverted, self.inks.as_ref())?;
@@ -112,4 +122,28 @@ fn to_rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     let (cb, cr) = (i32::from(cb) - 128, i32::from(cr) - 128);
     // 1.402, 0.344136, 0.714136 and 1.772 with 16 bits of fraction.
     [y + 91_881 * cr, y - 22_554 * cb - 46_802 * cr, y + 116_130 * cb].map(|value| (value >> 16).clamp(0, 255) as u8)
+}
+
+/// As libwebp converts, in its fixed point: each product keeps 6 bits of fraction.
+#[inline(always)]
+pub(crate) fn limited_to_rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
+    let times = |value: u8, factor: i32| (i32::from(value) * factor) >> 8;
+    // 255 / 219, and for chroma 1.596, 0.391, 0.813 and 2.018, with 14 bits of fraction; the rest moves the zeroes.
+    let luma = times(y, 19_077);
+    [
+        luma + times(cr, 26_149) - 14_234,
+        luma - times(cb, 6_419) - times(cr, 13_320) + 8_708,
+        luma + times(cb, 33_050) - 17_685,
+    ]
+    .map(|value| (value >> 6).clamp(0, 255) as u8)
+}
+
+/// Makes a limited range a full one: what lies around `zero` in steps of which 255 are `range`, around `full_zero`.
+fn stretch(plane: &mut Raster, zero: i32, range: i32, full_zero: i32) {
+    for sample in &mut plane.data {
+        let steps = 255 * (i32::from(*sample) - zero);
+        // Rounded to the nearest, up at the middle.
+        let stretched = (2 * steps + range).div_euclid(2 * range) + full_zero;
+        *sample = stretched.clamp(0, 255) as u8;
+    }
 }

@@ -68,7 +68,16 @@ impl Memory {
                 };
                 coefficients + if plan.looks_at_pixels() { planes } else { rows }
             }
-            // The decoder keeps planes of its own beside the pixels, and a copy of the compressed data.
+            // Planes with chroma at half the size, and a few rows of the decoder's.
+            Format::WebP if stays_planes(plan) => {
+                let planes = width * height + 2 * width.div_ceil(2) * height.div_ceil(2);
+                crate::decode::frame_memory(width, info.bytes) + if plan.looks_at_pixels() { planes } else { 0 }
+            }
+            // The same, joined with alpha, whose data are copied and made pixels of four bytes before.
+            Format::WebP if info.samples_per_pixel_quarters == 6 => {
+                decoded + 5 * width * height / 2 + crate::decode::frame_memory(width, info.bytes) + info.bytes
+            }
+            // The decoder keeps pixels of four bytes beside those that it returns, and a copy of the compressed data.
             Format::WebP => decoded + width * height * u64::from(info.samples_per_pixel_quarters) / 4 + info.bytes,
             Format::Gif => decoded + width * height,
             // The whole picture may be one strip, whose samples lie beside the pixels.
@@ -102,10 +111,10 @@ impl Memory {
             // Filtered rows and an answer that does not compress, growing.
             _ => 3 * output + 1024 * 1024,
         };
-        // JPEG's planes are there at their new size before they are joined.
+        // Planes are there at their new size before they are joined.
         let resample = match info.format {
             _ if plan.looks_at_pixels() => {
-                let planes = if info.format == Format::Jpeg && info.components > 1 {
+                let planes = if stays_planes(plan) && info.components > 1 {
                     u64::from(info.components) * width * height
                 } else {
                     0
@@ -113,7 +122,7 @@ impl Memory {
                 let rows = scaler(plan, (width, height), channels);
                 (decode + planes + decoded).max(decoded + resized + rows)
             }
-            Format::Jpeg => {
+            _ if stays_planes(plan) => {
                 let components = u64::from(info.components);
                 decode + scaler(plan, (width, height), components) + (components + 3) * out_width * out_height
             }
@@ -188,6 +197,16 @@ fn scaler(plan: &Plan, (width, height): (u64, u64), channels: u64) -> u64 {
         + 8 * (width + 16) * channels
         + weights(width, plan.resized.0)
         + weights(height, plan.resized.1)
+}
+
+/// Whether the decoder returns luminance and chroma apart.
+fn stays_planes(plan: &Plan) -> bool {
+    let info = &plan.info;
+    match info.format {
+        Format::Jpeg => true,
+        Format::WebP => info.samples_per_pixel_quarters == 6 && !info.alpha,
+        _ => false,
+    }
 }
 
 /// Bytes that an animated answer may have: far more than pictures take, far less than noise does.

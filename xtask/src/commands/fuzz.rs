@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use xtask::temporary::TemporaryFolder;
-use xtask::workspace::{Workspace, cargo};
-use xtask::{invoke, progress};
+use xtask::workspace::{self, Workspace};
+use xtask::{cargo, invoke, progress};
 
 /// What the compiler adds for the fuzzer: counters for edges, and what is compared with what.
 const INSTRUMENTS: [&str; 6] = [
@@ -63,9 +63,10 @@ pub(super) fn all(workspace: &Workspace, wanted: &[String], seconds: u32, keep: 
         bail!("there is no target {unknown}; there are {}", known.join(", "));
     }
     build(&fuzz, &built)?;
+    let draw = cargo::build_example(workspace, "kado-imaging", "fuzz_seeds", "dev")?;
     let programs = built.join(HOST).join("release");
     let scratch = TemporaryFolder::new("fuzz")?;
-    invoke::run(invoke::command(programs.join("seeds")).arg(scratch.path().join("seeds")))?;
+    invoke::run(invoke::command(draw).arg(scratch.path().join("seeds")))?;
     let artifacts = built.join("artifacts");
     let mut tried = Vec::new();
     for target in known
@@ -123,7 +124,7 @@ fn targets(fuzz: &Path) -> Result<Vec<String>> {
 
 /// With a target of its own, so that build scripts and macros stay without instruments.
 fn build(fuzz: &Path, built: &Path) -> Result<()> {
-    let mut command = invoke::command(cargo());
+    let mut command = invoke::command(workspace::cargo());
     command
         .current_dir(fuzz)
         .env("CARGO_ENCODED_RUSTFLAGS", INSTRUMENTS.join("\u{1f}"))

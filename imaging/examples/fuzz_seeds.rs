@@ -1,4 +1,4 @@
-//! Writes the files that the targets start from: small pictures of every kind, drawn in code.
+//! Writes the files that the fuzz targets start from: small pictures of every kind, drawn in code.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,9 @@ use kado_imaging::samples::{self, JpegColor, JpegSample};
 use kado_imaging::{Limits, NativeCodecs, Resolved, process};
 
 fn main() -> io::Result<()> {
-    let folder = std::env::args().nth(1).ok_or_else(|| io::Error::other("usage: seeds FOLDER"))?;
+    let folder = std::env::args()
+        .nth(1)
+        .ok_or_else(|| io::Error::other("usage: seeds FOLDER"))?;
     let folder = Path::new(&folder);
     let jpeg = |color, progressive_scans, restart_interval| {
         let sample = JpegSample {
@@ -34,7 +36,14 @@ fn main() -> io::Result<()> {
                 jpeg(JpegColor::Grey, 4, 0),
             ],
         ),
-        ("png", vec![samples::png_rgb(20, 20), samples::png_rgba(20, 20), encoded("format=png,quality=20")]),
+        (
+            "png",
+            vec![
+                samples::png_rgb(20, 20),
+                samples::png_rgba(20, 20),
+                encoded("format=png,quality=20"),
+            ],
+        ),
         (
             "webp",
             vec![
@@ -51,10 +60,18 @@ fn main() -> io::Result<()> {
     for (target, pictures) in &files {
         for (index, picture) in pictures.iter().enumerate() {
             for options in 0..8u8 {
-                write(&folder.join(target), &format!("seed-{index}-{options}"), &[&[options], picture.as_slice()].concat())?;
+                write(
+                    &folder.join(target),
+                    &format!("seed-{index}-{options}"),
+                    &[&[options], picture.as_slice()].concat(),
+                )?;
             }
             let line = b"width=20,height=10,fit=cover,format=jpeg\n";
-            write(&folder.join("engine"), &format!("seed-{target}-{index}"), &[line, picture.as_slice()].concat())?;
+            write(
+                &folder.join("engine"),
+                &format!("seed-{target}-{index}"),
+                &[line, picture.as_slice()].concat(),
+            )?;
         }
     }
     let segments = [
