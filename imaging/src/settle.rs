@@ -15,20 +15,32 @@ pub(crate) fn settle(decoded: Decoded, plan: &Plan, limits: &Limits) -> Result<(
     if !plan.looks_at_pixels() {
         return Ok((decoded, None));
     }
-    let decoded = decoded.pixels()?;
+    // What is drawn is drawn once more at its size: what is looked at here is not what is answered.
+    let (seen, vector) = match decoded {
+        Decoded::Vector(vector) => {
+            let whole = Region {
+                left: 0.0,
+                top: 0.0,
+                width: f64::from(vector.width),
+                height: f64::from(vector.height),
+            };
+            (vector.draw(whole, (vector.width, vector.height))?, Some(vector))
+        }
+        decoded => (decoded.pixels()?, None),
+    };
     let mut kept = plan.kept;
     if plan.resolved.options.trim == Some(Trim::Border) {
-        kept = without_border(&decoded, plan);
+        kept = without_border(&seen, plan);
     }
     if plan.chooses() {
-        kept = most_telling(&decoded, plan, kept)?;
+        kept = most_telling(&seen, plan, kept)?;
     }
     let settled = if kept == plan.kept {
         None
     } else {
         Some(plan.keeping(kept, limits)?)
     };
-    Ok((Decoded::Raster(decoded), settled))
+    Ok((vector.map_or(Decoded::Raster(seen), Decoded::Vector), settled))
 }
 
 /// The part of `kept` that fills the box and that the gravity asks for, in the upright picture.

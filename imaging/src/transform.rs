@@ -1,14 +1,16 @@
-//! From bytes to bytes: decode, resample, turn, effects, pad, border, encode.
+//! From bytes to bytes: decode, resample, turn, effects, pad, draw, border, encode.
 
 use crate::budget::{self, Fitted};
 use crate::color::Conversion;
 use crate::decode::{Decoded, Job, decode};
+use crate::draw::{Overlays, draw};
 use crate::options::Color;
 use crate::pixels::{Raster, add_border, apply_effects, blur, filter, flatten, pad, remove_background, resample, turn};
 use crate::settle::settle;
+use crate::svg::Document;
 use crate::{
-    Codecs, Encoding, Format, ImageError, Limits, Orientation, Plan, Region, Resolved, Source, Stage, animation,
-    encode, facts, placeholder, plan, probe,
+    Codecs, Encoding, Format, ImageError, Limits, Orientation, Plan, Region, Resolved, Source, Sources, Stage,
+    animation, encode, facts, placeholder, plan, probe,
 };
 
 /// An answer.
@@ -35,14 +37,14 @@ pub struct Output {
 /// # Errors
 /// [`ImageError::Corrupt`] for what the header did not show, [`ImageError::TooLarge`] for JPEGs of too many scans and for
 /// answers that cannot be made as small as they have to be, [`ImageError::Codec`] where an injected encoder fails.
-pub fn transform(
-    source: &dyn Source,
+pub fn transform<'a>(
+    sources: impl Into<Sources<'a>>,
     plan: &Plan,
     limits: &Limits,
     codecs: &dyn Codecs,
     cancel: &dyn Fn() -> bool,
 ) -> Result<Output, ImageError> {
-    transform_observed(source, plan, limits, codecs, cancel, &|_| ())
+    carry_out(sources.into(), plan, limits, codecs, cancel, &|_| ())
 }
 
 /// As [`transform()`], and tells `observe` of each stage as it begins; a stage ends where the next one begins, or with
@@ -50,18 +52,37 @@ pub fn transform(
 ///
 /// # Errors
 /// As [`transform()`].
-pub fn transform_observed(
-    source: &dyn Source,
+pub fn transform_observed<'a>(
+    sources: impl Into<Sources<'a>>,
     plan: &Plan,
     limits: &Limits,
     codecs: &dyn Codecs,
     cancel: &dyn Fn() -> bool,
     observe: &dyn Fn(Stage),
 ) -> Result<Output, ImageError> {
-    if plan.encoding.format == Format::Json {
+    carry_out(sources.into(), plan, limits, codecs, cancel, observe)
+}
+
+fn carry_out(
+    Sources {
+        picture: source,
+        overlay,
+    }: Sources<'_>,
+    plan: &Plan,
+    limits: &Limits,
+    codecs: &dyn Codecs,
+    cancel: &dyn Fn() -> bool,
+    observe: &dyn Fn(Stage),
+) -> Result<Output, ImageError> {
+    let without_pixels = match plan.encoding.format {
+        Format::Json => Some(facts::json(plan)?),
+        Format::Svg => Some(Document::read(source, cancel)?.sanitized(cancel)?.into_bytes()),
+        _ => None,
+    };
+    if let Some(bytes) = without_pixels {
         return Ok(Output {
-            bytes: budget::within(facts::json(plan)?, plan.encoding.max_bytes)?,
-            format: Format::Json,
+            bytes: budget::within(bytes, plan.encoding.max_bytes)?,
+            format: plan.encoding.format,
             width: plan.width,
             height: plan.height,
             peak_estimate: plan.memory.peak,
@@ -74,6 +95,7 @@ pub fn transform_observed(
         limits,
         cancel,
         observe,
+        overlays: &Overlays::new(overlay),
     };
     let Fitted { bytes, width, height } = if plan.animated {
         animation::transform(&job, codecs)?
@@ -128,6 +150,7 @@ fn is_only_resized(plan: &Plan) -> bool {
         && plan.segment.is_none()
         && plan.effects.is_none()
         && plan.border.is_none()
+        && plan.drawings.is_empty()
         && plan.canvas == plan.resized
 }
 
@@ -180,7 +203,8 @@ fn write(raster: Raster, plan: &Plan, codecs: &dyn Codecs, cancel: &dyn Fn() -> 
     Ok(Fitted { bytes, width, height })
 }
 
-/// Probes, plans and transforms in one go, for callers that have nothing to load in between.
+/// Probes, plans and transforms in one go, for callers that have nothing to load in between: neither a codec nor a
+/// picture to draw.
 ///
 /// # Errors
 /// As [`probe()`], [`plan()`] and [`transform()`].
@@ -192,7 +216,11 @@ pub fn process(
     cancel: &dyn Fn() -> bool,
 ) -> Result<Output, ImageError> {
     let info = probe(source, limits)?;
-    transform(source, &plan(&info, resolved, limits)?, limits, codecs, cancel)
+    let sources = Sources {
+        picture: source,
+        overlay: None,
+    };
+    transform(sources, &plan(&info, resolved, limits)?, limits, codecs, cancel)
 }
 
 pub(crate) fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
@@ -246,7 +274,7 @@ pub(crate) fn render(job: &Job<'_>, decoded: Decoded, conversion: Option<&Conver
     }
     stop_if(cancel)?;
     observe(Stage::Compose);
-    let raster = pad(raster, plan.canvas, plan.at, background)?;
+    let raster = draw(pad(raster, plan.canvas, plan.at, background)?, job)?;
     let raster = match plan.border {
         Some(border) => add_border(raster, border.sides, border.color)?,
         None => raster,

@@ -7,8 +7,10 @@ mod png;
 mod tiff;
 mod webp;
 
+use crate::draw::Overlays;
 use crate::pixels::{Planes, Raster, resample};
 use crate::source::Stop;
+use crate::svg::Vector;
 use crate::{Format, ImageError, Limits, Plan, Region, Source, Stage};
 
 pub(crate) use self::jpeg::store_bytes;
@@ -22,6 +24,8 @@ pub(crate) struct Job<'a> {
     pub(crate) cancel: &'a dyn Fn() -> bool,
     /// Is told of each stage as it begins.
     pub(crate) observe: &'a dyn Fn(Stage),
+    /// What is drawn over the picture.
+    pub(crate) overlays: &'a Overlays<'a>,
 }
 
 /// Decodes at the plan's scale. The result has the size of the source divided by it, rounded up.
@@ -33,6 +37,7 @@ pub(crate) fn decode(job: &Job<'_>) -> Result<Decoded, ImageError> {
         Format::Gif => gif::decode(job).map(Decoded::Raster),
         Format::Bmp => bmp::decode(job).map(Decoded::Raster),
         Format::Tiff => tiff::decode(job).map(Decoded::Raster),
+        Format::Svg => Vector::open(job).map(Decoded::Vector),
         format => Err(ImageError::unsupported(format, "it is not read by this engine")),
     }?;
     let scale = u32::from(job.plan.decode_scale);
@@ -56,6 +61,7 @@ pub(crate) fn decode(job: &Job<'_>) -> Result<Decoded, ImageError> {
 pub(crate) enum Decoded {
     Raster(Raster),
     Planes(Planes),
+    Vector(Vector),
 }
 
 impl Decoded {
@@ -63,6 +69,7 @@ impl Decoded {
         match self {
             Self::Raster(raster) => (raster.width, raster.height),
             Self::Planes(planes) => (planes.width, planes.height),
+            Self::Vector(vector) => (vector.width, vector.height),
         }
     }
 
@@ -83,6 +90,7 @@ impl Decoded {
         match self {
             Self::Raster(raster) => resample(raster, region, size),
             Self::Planes(planes) => planes.resample(region, size),
+            Self::Vector(vector) => vector.draw(region, size),
         }
     }
 }
@@ -113,7 +121,7 @@ pub(crate) fn each_moment(
 }
 
 /// An `io::Error` that came out of a decoder: ours come back as what they were, the rest is the source's end.
-fn from_io(format: Format, offset: u64, error: &io::Error) -> ImageError {
+pub(crate) fn from_io(format: Format, offset: u64, error: &io::Error) -> ImageError {
     match Stop::of(error) {
         Some(Stop::Source(inner)) => ImageError::Source(inner.clone()),
         Some(Stop::Cancelled) => ImageError::Cancelled,

@@ -46,6 +46,7 @@ fn pixels(output: &Output) -> Raster {
         limits: &Limits::EDGE,
         cancel: &|| false,
         observe: &|_| (),
+        overlays: &Overlays::default(),
     })
     .and_then(Decoded::pixels)
     .unwrap()

@@ -17,6 +17,7 @@ fn at_scale(bytes: &[u8], scale: u8, full_chroma: bool) -> Result<Raster, ImageE
         limits: &Limits::EDGE,
         cancel: &|| false,
         observe: &|_| (),
+        overlays: &crate::draw::Overlays::default(),
     })?;
     let (width, height) = (planes.width, planes.height);
     let whole = Region {
