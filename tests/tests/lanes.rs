@@ -16,7 +16,7 @@ const HEIGHT: u16 = 251;
 const CLIENTS: usize = 4;
 
 /// What each source is asked for.
-const OPTIONS: [&str; 18] = [
+const OPTIONS: [&str; 19] = [
     "format=png",
     "width=100,format=png",
     "width=41,format=png",
@@ -28,6 +28,7 @@ const OPTIONS: [&str; 18] = [
     "width=120,blur=7,filter=lofi,format=png",
     "width=99,filter=oil,format=png",
     "width=80,height=80,fit=cover,gravity=auto,format=png",
+    "width=150,draw=t:S2Fkbwrimq0;width=0.6;opacity=0.7;color=%23f28c28;repeat=y,format=png",
     "width=120,max-bytes=3000,format=jpeg",
     "width=500,fit=contain,format=jpeg",
     "width=170,format=jpeg",
@@ -168,6 +169,12 @@ fn the_worker_and_the_native_engine_make_the_same_bytes_of_jpegs() -> Result<()>
 #[test]
 fn the_worker_and_the_native_engine_make_the_same_bytes_of_pngs_and_webps() -> Result<()> {
     assert_same(&others()?)
+}
+
+#[test]
+fn the_worker_and_the_native_engine_draw_the_same_documents() -> Result<()> {
+    let (width, height) = (u32::from(WIDTH), u32::from(HEIGHT));
+    assert_same(&[("SVG", samples::svg(width, height).into_bytes())])
 }
 
 #[test]
