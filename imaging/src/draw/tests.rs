@@ -57,22 +57,22 @@ fn plain(width: u32, height: u32, color: [u8; 4]) -> Vec<u8> {
     samples::png_of(width, height, ColorType::Rgba, BitDepth::Eight, &data)
 }
 
-fn try_drawn(picture: &Vec<u8>, overlay: &Vec<u8>, options: &str) -> Result<Vec<u8>, ImageError> {
+fn try_drawn(picture: &[u8], overlay: &[u8], options: &str) -> Result<Vec<u8>, ImageError> {
     let resolved = Resolved::parse(options).unwrap();
     let limits = Limits::EDGE;
-    let mut plan = plan(&probe(picture, &limits)?, &resolved, &limits)?;
+    let mut plan = plan(&probe(&picture, &limits)?, &resolved, &limits)?;
     if plan.overlay().is_some() {
-        let info = probe(overlay, &limits).map_err(|error| ImageError::Overlay(Box::new(error)))?;
+        let info = probe(&overlay, &limits).map_err(|error| ImageError::Overlay(Box::new(error)))?;
         plan = plan.with_overlay(&info, &limits)?;
     }
     let sources = Sources {
-        picture,
-        overlay: Some(overlay),
+        picture: &picture,
+        overlay: Some(&overlay),
     };
     transform(sources, &plan, &limits, &NativeCodecs, &|| false).map(|output| output.bytes)
 }
 
-fn drawn(picture: &Vec<u8>, overlay: &Vec<u8>, options: &str) -> Picture {
+fn drawn(picture: &[u8], overlay: &[u8], options: &str) -> Picture {
     Picture::read(&try_drawn(picture, overlay, options).unwrap())
 }
 
@@ -85,7 +85,7 @@ fn marked(draw: &str) -> Picture {
 fn written(text: &str, rest: &str) -> Picture {
     let picture = plain(400, 300, [0, 0, 0, 255]);
     let text = URL_SAFE_NO_PAD.encode(text);
-    drawn(&picture, &Vec::new(), &format!("draw=t:{text}{rest},format=png"))
+    drawn(&picture, &[], &format!("draw=t:{text}{rest},format=png"))
 }
 
 #[test]
@@ -194,8 +194,8 @@ fn every_frame_of_an_animation_is_drawn_on() {
 #[test]
 fn what_is_wrong_with_an_overlay_is_said_of_the_overlay() {
     let picture = plain(10, 10, RED);
-    let error = |overlay: &Vec<u8>, draw: &str| try_drawn(&picture, overlay, draw).unwrap_err();
-    let none = error(&b"not a picture".to_vec(), "draw=u:a,format=png");
+    let error = |overlay: &[u8], draw: &str| try_drawn(&picture, overlay, draw).unwrap_err();
+    let none = error(b"not a picture", "draw=u:a,format=png");
     assert_eq!((none.code(), none.status()), ("not-an-image", 415));
     assert!(none.to_string().starts_with("the picture to draw: "), "{none}");
     let mut cut = plain(60, 60, RED);
@@ -323,7 +323,7 @@ proptest! {
         let picture = plain(width, height, [0, 0, 0, 255]);
         let text = URL_SAFE_NO_PAD.encode(text);
         let options = format!("draw=t:{text};opacity={}{repeat}{size},format=png", f64::from(opacity) / 10.0);
-        let picture = drawn(&picture, &Vec::new(), &options);
+        let picture = drawn(&picture, &[], &options);
         prop_assert_eq!((picture.width, picture.height), (width, height));
     }
 }

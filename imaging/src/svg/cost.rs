@@ -149,24 +149,16 @@ impl Surface {
             painted: corners.saturating_mul(20),
         };
         if let Some(fill) = path.fill() {
-            cost = cost.around(self.paint(fill.paint(), shown, transform));
+            cost = cost.around(colored(fill.paint(), shown, transform));
         }
         if let Some(stroke) = path.stroke() {
             let dashes = dashes(path, stroke);
-            cost = cost.around(self.paint(stroke.paint(), shown, transform)).around(Cost {
+            cost = cost.around(colored(stroke.paint(), shown, transform)).around(Cost {
                 bytes: dashes.saturating_mul(DASH),
                 painted: dashes.saturating_mul(DASH),
             });
         }
         cost
-    }
-
-    fn paint(self, paint: &Paint, shown: u64, transform: Transform) -> Cost {
-        match paint {
-            Paint::Color(_) => Cost::pixels(shown, 0, 1),
-            Paint::LinearGradient(_) | Paint::RadialGradient(_) => Cost::pixels(shown, 0, 4),
-            Paint::Pattern(pattern) => Cost::pixels(shown, 0, 8).then(tile(pattern, transform)),
-        }
     }
 
     fn clip(self, clip: &ClipPath, layer: u64, transform: Transform) -> Cost {
@@ -206,6 +198,15 @@ impl Surface {
             cost = cost.around(own).around(inside);
         }
         cost
+    }
+}
+
+/// So many pixels in a colour, a gradient or a pattern.
+fn colored(paint: &Paint, shown: u64, transform: Transform) -> Cost {
+    match paint {
+        Paint::Color(_) => Cost::pixels(shown, 0, 1),
+        Paint::LinearGradient(_) | Paint::RadialGradient(_) => Cost::pixels(shown, 0, 4),
+        Paint::Pattern(pattern) => Cost::pixels(shown, 0, 8).then(tile(pattern, transform)),
     }
 }
 

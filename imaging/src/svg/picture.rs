@@ -111,8 +111,8 @@ fn parse(text: &str) -> Result<roxmltree::Document<'_>, ImageError> {
 }
 
 /// A picture inside a document, by our own decoders. One that cannot be read is not shown, as browsers have it.
-fn picture(file: &Vec<u8>, limits: &Limits, pixels: &AtomicU64) -> Option<ImageKind> {
-    let info = crate::probe(file, limits)
+fn picture(file: &[u8], limits: &Limits, pixels: &AtomicU64) -> Option<ImageKind> {
+    let info = crate::probe(&file, limits)
         .ok()
         .filter(|info| info.format != Format::Svg)?;
     let own = u64::from(info.width) * u64::from(info.height);
@@ -120,6 +120,6 @@ fn picture(file: &Vec<u8>, limits: &Limits, pixels: &AtomicU64) -> Option<ImageK
         return None;
     }
     let resolved = Resolved::parse(PICTURE).ok()?;
-    let output = crate::process(file, &resolved, limits, &NoCodecs, &|| false).ok()?;
+    let output = crate::process(&file, &resolved, limits, &NoCodecs, &|| false).ok()?;
     Some(ImageKind::PNG(Arc::new(output.bytes)))
 }
