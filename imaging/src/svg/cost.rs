@@ -144,9 +144,11 @@ impl Surface {
     fn path(self, path: &Path, transform: Transform) -> Cost {
         let shown = self.pixels(Some(path.stroke_bounding_box()), transform, 1.0);
         let corners = path.data().len() as u64;
+        // A line that goes up and down is met again on every row that it crosses.
+        let rows = (shown as f64).sqrt() as u64;
         let mut cost = Cost {
             bytes: corners.saturating_mul(100),
-            painted: corners.saturating_mul(20),
+            painted: corners.saturating_mul(20 + rows / 4),
         };
         if let Some(fill) = path.fill() {
             cost = cost.around(colored(fill.paint(), shown, transform));

@@ -39,9 +39,14 @@ impl Document {
     /// # Errors
     /// As [`sanitize()`].
     pub(crate) fn sanitized(&self, cancel: &dyn Fn() -> bool) -> Result<String, ImageError> {
+        Ok(self.checked(cancel)?.0)
+    }
+
+    /// The same, and the bytes that the renderer's copy of it takes.
+    fn checked(&self, cancel: &dyn Fn() -> bool) -> Result<(String, u64), ImageError> {
         let text = sanitize(self, cancel)?;
-        weight::check(&parse(&text)?)?;
-        Ok(text)
+        let bytes = weight::check(&parse(&text)?)?;
+        Ok((text, bytes))
     }
 }
 
@@ -51,8 +56,16 @@ impl Vector {
     /// # Errors
     /// As [`sanitize()`] and [`weight::check()`], and [`ImageError::TooLarge`] for pictures in it.
     pub(crate) fn open(job: &Job<'_>) -> Result<Self, ImageError> {
-        let text = Document::read(job.source, job.cancel)?.sanitized(job.cancel)?;
+        let (text, bytes) = Document::read(job.source, job.cancel)?.checked(job.cancel)?;
         let limits = *job.limits;
+        let room = limits.memory_bytes.saturating_sub(job.plan.memory.peak);
+        if bytes > room {
+            return Err(ImageError::TooLarge {
+                what: LimitKind::Memory,
+                limit: room,
+                value: bytes,
+            });
+        }
         let pixels = AtomicU64::new(0);
         let options = Options {
             image_href_resolver: ImageHrefResolver {
@@ -76,7 +89,7 @@ impl Vector {
             tree: Box::new(tree),
             width: job.plan.info.width,
             height: job.plan.info.height,
-            room: limits.memory_bytes.saturating_sub(job.plan.memory.peak),
+            room: room - bytes,
         })
     }
 

@@ -94,7 +94,8 @@ impl<'a> Styles<'a> {
     }
 }
 
-/// Whether a value leads nowhere but to an element of the same document. A backslash could spell anything.
+/// Whether a value is one of its own, and leads nowhere but to an element of the same document. A backslash could spell
+/// anything; what is taken over from somewhere else by a keyword could not be weighed.
 pub(super) fn is_plain(value: &str) -> bool {
     const LEADS: [&str; 5] = ["src(", "image(", "image-set(", "expression(", "script:"];
     let lower = value.to_ascii_lowercase();
@@ -102,6 +103,8 @@ pub(super) fn is_plain(value: &str) -> bool {
     !value.contains(['\\', '@', ';', '{', '}', '<'])
         && !lower.contains("/*")
         && !LEADS.iter().any(|word| lower.contains(word))
+        && !lower.contains("context-")
+        && !lower.trim().starts_with("inherit")
         && references(value).count() == addresses
 }
 

@@ -237,6 +237,46 @@ fn what_draws_itself_many_times_is_refused_before_it_is_drawn() {
 }
 
 #[test]
+fn what_is_inherited_counts_where_it_is_drawn() {
+    // The rectangles of each pattern take their fill from the group around it.
+    let mut levels =
+        "<pattern id=\"l0\" width=\"1\" height=\"1\"><rect width=\"1\" height=\"1\"/></pattern>".to_owned();
+    for level in 1..12 {
+        let _infallible = write!(
+            levels,
+            "<g fill=\"url(#l{})\"><pattern id=\"l{level}\" width=\"1\" height=\"1\">{}</pattern></g>",
+            level - 1,
+            "<rect width=\"1\" height=\"1\"/>".repeat(10)
+        );
+    }
+    let bomb = svg(&(levels + "<rect width=\"9\" height=\"9\" fill=\"url(#l11)\"/>"));
+    assert_eq!(limit(&refused(&bomb)), Some(LimitKind::Elements));
+    for keyword in ["inherit", "context-fill", "INHERIT "] {
+        let text = sanitised(&svg(&format!("<g mask=\"{keyword}\" style=\"fill:{keyword}\"/>")));
+        assert!(
+            !text.to_lowercase().contains("inherit") && !text.contains("context"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn the_data_of_what_is_drawn_again_counts_every_time() {
+    let copies = "<use href=\"#a\"/>".repeat(4_000);
+    let path = format!("<path id=\"a\" d=\"M{}\"/>{copies}", "1 1 ".repeat(50_000));
+    assert_eq!(
+        limit(&process(&svg(&path), "format=png").unwrap_err()),
+        Some(LimitKind::Memory)
+    );
+    let text = format!("<text id=\"a\">{}</text>{copies}", "a".repeat(1_000));
+    assert_eq!(limit(&refused(&svg(&text))), Some(LimitKind::Elements));
+    assert_eq!(
+        limit(&refused(&svg(&format!("<text>{}</text>", "a".repeat(50_000))))),
+        Some(LimitKind::Elements)
+    );
+}
+
+#[test]
 fn circles_of_references_are_refused() {
     for circle in [
         "<g id=\"a\"><use href=\"#a\"/></g>",
@@ -265,7 +305,12 @@ fn elements_are_counted_and_their_depth_is() {
             "</g>".repeat(depth)
         ))
     };
-    assert!(process(&deep(62), "format=png").is_ok());
+    // A WebAssembly stack has one mebibyte.
+    let deepest = deep(62);
+    let drawn = std::thread::Builder::new()
+        .stack_size(1 << 20)
+        .spawn(move || process(&deepest, "format=png").is_ok());
+    assert!(drawn.unwrap().join().unwrap());
     assert_eq!(limit(&refused(&deep(63))), Some(LimitKind::Depth));
     assert_eq!(limit(&refused(&deep(9_000))), Some(LimitKind::Depth));
     // As deep by references.

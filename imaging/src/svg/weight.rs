@@ -11,11 +11,16 @@ use crate::ImageError;
 use resvg::usvg::roxmltree::{Document, Node};
 use std::collections::HashMap;
 
-/// Refuses a sanitised document that draws too much.
+/// Bytes that the renderer keeps for an element, for a number of its data, and for a character's glyph.
+const ELEMENT: u64 = 1_000;
+const NUMBER: u64 = 12;
+const GLYPH: u64 = 600;
+
+/// Refuses a sanitised document that draws too much, and says how many bytes the renderer's copy of it takes at most.
 ///
 /// # Errors
 /// [`ImageError::TooLarge`], and [`ImageError::Corrupt`] for an element that refers to itself.
-pub(super) fn check(tree: &Document<'_>) -> Result<(), ImageError> {
+pub(super) fn check(tree: &Document<'_>) -> Result<u64, ImageError> {
     let mut scale = Scale {
         ids: HashMap::new(),
         known: HashMap::new(),
@@ -28,7 +33,7 @@ pub(super) fn check(tree: &Document<'_>) -> Result<(), ImageError> {
     let weight = scale.weigh(tree.root_element(), 1)?;
     match weight.drawn.max(weight.copied) {
         value if value > MAX_ELEMENTS => Err(too_many(value)),
-        _ => Ok(()),
+        _ => Ok(weight.bytes),
     }
 }
 
@@ -43,6 +48,8 @@ struct Weight {
     shapes: u64,
     /// Corners of these, each of which may have a marker.
     corners: u64,
+    /// What the renderer keeps of all copies.
+    bytes: u64,
     /// How deep it goes.
     height: u32,
 }
@@ -54,12 +61,14 @@ impl Weight {
         self.drawn = self.drawn.saturating_add(other.drawn);
         self.shapes = self.shapes.saturating_add(other.shapes);
         self.corners = self.corners.saturating_add(other.corners);
+        self.bytes = self.bytes.saturating_add(other.bytes);
         self.height = self.height.max(other.height + 1);
     }
 
     /// With another one drawn so many times.
     fn draw(&mut self, other: Self, times: u64) {
         self.drawn = self.drawn.saturating_add(other.drawn.saturating_mul(times));
+        self.bytes = self.bytes.saturating_add(other.bytes.saturating_mul(times));
         self.height = self.height.max(other.height + 1);
     }
 }
@@ -96,19 +105,23 @@ impl<'a, 'input> Scale<'a, 'input> {
 
     fn whole(&mut self, node: Node<'a, 'input>, depth: u32) -> Result<Weight, ImageError> {
         let name = node.tag_name().name();
+        let data = ["d", "points"].iter().filter_map(|data| node.attribute(*data));
+        let numbers: u64 = data.map(numbers).sum();
+        let characters: u64 = node
+            .children()
+            .filter(|_| names::is_shape(name))
+            .filter_map(|child| child.text())
+            .map(|text| text.len() as u64)
+            .sum();
         let mut weight = Weight {
             copied: 1,
-            drawn: 1,
-            ..Weight::default()
+            // A glyph is a shape, and most are simple ones.
+            drawn: 1 + characters / 4,
+            shapes: u64::from(names::is_shape(name)),
+            corners: if name == "line" { 2 } else { numbers },
+            bytes: ELEMENT + numbers.saturating_mul(NUMBER) + characters.saturating_mul(GLYPH),
+            height: 0,
         };
-        if names::is_shape(name) {
-            weight.shapes = 1;
-            weight.corners = ["d", "points"]
-                .iter()
-                .filter_map(|data| node.attribute(*data))
-                .map(numbers)
-                .sum();
-        }
         for child in node.children().filter(Node::is_element) {
             let inside = self.weigh(child, depth + 1)?;
             if names::is_drawn_by_reference(child.tag_name().name()) {
@@ -126,25 +139,43 @@ impl<'a, 'input> Scale<'a, 'input> {
                 weight.draw(other, 1);
             }
         }
-        let (shapes, corners) = (weight.shapes, weight.corners);
         for (property, value) in properties(node) {
-            for id in references(value) {
-                let Some(target) = self.ids.get(id).copied() else {
-                    continue;
-                };
-                let other = self.weigh(target, depth + 1)?;
-                match property {
-                    // These are inherited by all that is drawn inside.
-                    "fill" | "stroke" if other.drawn > 0 && is_paint_of_color(target) => {}
-                    "fill" | "stroke" => weight.draw(other, shapes),
-                    "marker" => weight.draw(other, corners.saturating_mul(3)),
-                    "marker-start" | "marker-mid" | "marker-end" => weight.draw(other, corners),
-                    _ => weight.draw(other, 1),
+            self.refer(&mut weight, property, value, depth)?;
+        }
+        if names::is_drawn_by_reference(name) {
+            // What is inside inherits from where it is written, not from where it is drawn.
+            for (property, value) in node.ancestors().skip(1).flat_map(properties) {
+                if is_inherited(property) {
+                    self.refer(&mut weight, property, value, depth)?;
                 }
             }
         }
         Ok(weight)
     }
+
+    /// Adds what a property refers to, as often as it is drawn.
+    fn refer(&mut self, weight: &mut Weight, property: &str, value: &str, depth: u32) -> Result<(), ImageError> {
+        let times = match property {
+            "fill" | "stroke" => weight.shapes,
+            "marker" => weight.corners.saturating_mul(3),
+            "marker-start" | "marker-mid" | "marker-end" => weight.corners,
+            _ => 1,
+        };
+        for id in references(value) {
+            if let Some(target) = self.ids.get(id).copied()
+                && !is_paint_of_color(target)
+            {
+                let other = self.weigh(target, depth + 1)?;
+                weight.draw(other, times);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether everything inside an element has the property too.
+fn is_inherited(property: &str) -> bool {
+    matches!(property, "fill" | "stroke") || property.starts_with("marker")
 }
 
 /// A gradient costs no more than a colour does.
