@@ -17,7 +17,7 @@ fn plain(width: u32, height: u32, rgb: [u8; 3]) -> Vec<u8> {
 fn rgb(answer: &Answer) -> Result<Vec<[u8; 3]>> {
     anyhow::ensure!(answer.status == 200, "{} {}", answer.status, answer.json());
     let mut decoder = png::Decoder::new(std::io::Cursor::new(&answer.body));
-    decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_ALPHA);
+    decoder.set_transformations(png::Transformations::EXPAND);
     let mut reader = decoder.read_info()?;
     let mut pixels = vec![0; reader.output_buffer_size().unwrap_or_default()];
     let frame = reader.next_frame(&mut pixels)?;
