@@ -1,16 +1,18 @@
-//! From bytes to bytes: decode, resample, turn, effects, pad, border, encode.
+//! From bytes to bytes: decode, resample, turn, effects, pad, draw, border, encode.
 
 use crate::budget::{self, Fitted};
 use crate::color::Conversion;
 use crate::decode::{Job, decode, decode_whole};
+use crate::draw::{Overlays, draw};
 use crate::options::Color;
 use crate::pixels::{
     Fitting, Raster, add_border, apply_effects, blur, filter, flatten, pad, remove_background, resample, turn,
 };
 use crate::settle::settle;
+use crate::svg::Document;
 use crate::{
-    Codecs, Encoding, Format, ImageError, Limits, Orientation, Plan, Region, Resolved, Source, Stage, animation,
-    encode, facts, placeholder, plan, probe,
+    Codecs, Encoding, Format, ImageError, Limits, Orientation, Plan, Region, Resolved, Source, Sources, Stage,
+    animation, encode, facts, placeholder, plan, probe,
 };
 
 /// An answer.
@@ -37,14 +39,14 @@ pub struct Output {
 /// # Errors
 /// [`ImageError::Corrupt`] for what the header did not show, [`ImageError::TooLarge`] for JPEGs of too many scans and for
 /// answers that cannot be made as small as they have to be, [`ImageError::Codec`] where an injected encoder fails.
-pub fn transform(
-    source: &dyn Source,
+pub fn transform<'a>(
+    sources: impl Into<Sources<'a>>,
     plan: &Plan,
     limits: &Limits,
     codecs: &dyn Codecs,
     cancel: &dyn Fn() -> bool,
 ) -> Result<Output, ImageError> {
-    transform_observed(source, plan, limits, codecs, cancel, &|_| ())
+    carry_out(sources.into(), plan, limits, codecs, cancel, &|_| ())
 }
 
 /// As [`transform()`], and tells `observe` of each stage as it begins; a stage ends where the next one begins, or with
@@ -52,18 +54,37 @@ pub fn transform(
 ///
 /// # Errors
 /// As [`transform()`].
-pub fn transform_observed(
-    source: &dyn Source,
+pub fn transform_observed<'a>(
+    sources: impl Into<Sources<'a>>,
     plan: &Plan,
     limits: &Limits,
     codecs: &dyn Codecs,
     cancel: &dyn Fn() -> bool,
     observe: &dyn Fn(Stage),
 ) -> Result<Output, ImageError> {
-    if plan.encoding.format == Format::Json {
+    carry_out(sources.into(), plan, limits, codecs, cancel, observe)
+}
+
+fn carry_out(
+    Sources {
+        picture: source,
+        overlay,
+    }: Sources<'_>,
+    plan: &Plan,
+    limits: &Limits,
+    codecs: &dyn Codecs,
+    cancel: &dyn Fn() -> bool,
+    observe: &dyn Fn(Stage),
+) -> Result<Output, ImageError> {
+    let without_pixels = match plan.encoding.format {
+        Format::Json => Some(facts::json(plan)?),
+        Format::Svg => Some(Document::read(source, cancel)?.sanitized(cancel)?.into_bytes()),
+        _ => None,
+    };
+    if let Some(bytes) = without_pixels {
         return Ok(Output {
-            bytes: budget::within(facts::json(plan)?, plan.encoding.max_bytes)?,
-            format: Format::Json,
+            bytes: budget::within(bytes, plan.encoding.max_bytes)?,
+            format: plan.encoding.format,
             width: plan.width,
             height: plan.height,
             peak_estimate: plan.memory.peak,
@@ -76,6 +97,7 @@ pub fn transform_observed(
         limits,
         cancel,
         observe,
+        overlays: &Overlays::new(overlay),
     };
     let Fitted { bytes, width, height } = if plan.animated {
         animation::transform(&job, codecs)?
@@ -101,7 +123,13 @@ fn still(job: &Job<'_>, codecs: &dyn Codecs) -> Result<Fitted, ImageError> {
         let plan = settled.as_ref().unwrap_or(job.plan);
         stop_if(job.cancel)?;
         (job.observe)(Stage::Resample);
-        (resample(&decoded, region(plan), plan.resized)?, settled)
+        let resized = if plan.info.format == Format::Svg {
+            // Drawn once more: what was looked at has not the size of the answer.
+            decode(&Job { plan, ..*job }, fitting(plan, true))?.join()?
+        } else {
+            resample(&decoded, region(plan), plan.resized)?
+        };
+        (resized, settled)
     } else {
         let planes = decode(job, fitting(job.plan, conversion.is_some()))?;
         stop_if(job.cancel)?;
@@ -128,6 +156,7 @@ fn is_only_resized(plan: &Plan) -> bool {
         && plan.segment.is_none()
         && plan.effects.is_none()
         && plan.border.is_none()
+        && plan.drawings.is_empty()
         && plan.canvas == plan.resized
 }
 
@@ -143,7 +172,7 @@ fn write_planes(job: &Job<'_>, planes: &[Raster; 3]) -> Result<Fitted, ImageErro
 }
 
 /// What the decoder's rows become. Where nothing lies between the resampler and a JPEG, planes stay planes.
-fn fitting(plan: &Plan, converts: bool) -> Fitting {
+pub(crate) fn fitting(plan: &Plan, converts: bool) -> Fitting {
     Fitting {
         region: region(plan),
         size: plan.resized,
@@ -189,7 +218,8 @@ fn write(raster: Raster, plan: &Plan, codecs: &dyn Codecs, cancel: &dyn Fn() -> 
     Ok(Fitted { bytes, width, height })
 }
 
-/// Probes, plans and transforms in one go, for callers that have nothing to load in between.
+/// Probes, plans and transforms in one go, for callers that have nothing to load in between: neither a codec nor a
+/// picture to draw.
 ///
 /// # Errors
 /// As [`probe()`], [`plan()`] and [`transform()`].
@@ -201,7 +231,11 @@ pub fn process(
     cancel: &dyn Fn() -> bool,
 ) -> Result<Output, ImageError> {
     let info = probe(source, limits)?;
-    transform(source, &plan(&info, resolved, limits)?, limits, codecs, cancel)
+    let sources = Sources {
+        picture: source,
+        overlay: None,
+    };
+    transform(sources, &plan(&info, resolved, limits)?, limits, codecs, cancel)
 }
 
 pub(crate) fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
@@ -248,7 +282,7 @@ pub(crate) fn render(
     }
     stop_if(cancel)?;
     observe(Stage::Compose);
-    let raster = pad(raster, plan.canvas, plan.at, background)?;
+    let raster = draw(pad(raster, plan.canvas, plan.at, background)?, job)?;
     let raster = match plan.border {
         Some(border) => add_border(raster, border.sides, border.color)?,
         None => raster,

@@ -73,6 +73,7 @@ fn moments(bytes: &[u8]) -> Vec<Seen> {
         limits: &Limits::EDGE,
         cancel: &|| false,
         observe: &|_| (),
+        overlays: &crate::draw::Overlays::default(),
     };
     let mut seen = Vec::new();
     each_moment(&job, &mut |moment| {

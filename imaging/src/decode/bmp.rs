@@ -180,6 +180,7 @@ mod tests {
             limits: &Limits::EDGE,
             cancel: &|| false,
             observe: &|_| (),
+            overlays: &crate::draw::Overlays::default(),
         })
     }
 

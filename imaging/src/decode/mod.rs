@@ -7,8 +7,10 @@ mod png;
 mod tiff;
 mod webp;
 
+use crate::draw::Overlays;
 use crate::pixels::{Fitting, Planes, Raster, Sink};
 use crate::source::Stop;
+use crate::svg::Vector;
 use crate::{Format, ImageError, Limits, Plan, Source, Stage};
 
 pub(crate) use self::jpeg::store_bytes;
@@ -23,6 +25,8 @@ pub(crate) struct Job<'a> {
     pub(crate) cancel: &'a dyn Fn() -> bool,
     /// Is told of each stage as it begins.
     pub(crate) observe: &'a dyn Fn(Stage),
+    /// What is drawn over the picture.
+    pub(crate) overlays: &'a Overlays<'a>,
 }
 
 /// Decodes at the plan's scale, and fits the rows on their way: nothing that is not needed whole is ever there whole.
@@ -36,6 +40,10 @@ pub(crate) fn decode(job: &Job<'_>, fitting: Fitting) -> Result<Planes, ImageErr
         Format::Gif => sink.take(gif::decode(job)?),
         Format::Bmp => sink.take(bmp::decode(job)?),
         Format::Tiff => sink.take(tiff::decode(job)?),
+        // Drawn at its new size at once.
+        Format::Svg => Vector::open(job)
+            .and_then(|vector| vector.draw(fitting.region, fitting.size))
+            .map(|raster| sink.give(raster)),
         format => Err(ImageError::unsupported(format, "it is not read by this engine")),
     }?;
     sink.finish()
@@ -78,7 +86,7 @@ pub(crate) fn each_moment(
 }
 
 /// An `io::Error` that came out of a decoder: ours come back as what they were, the rest is the source's end.
-fn from_io(format: Format, offset: u64, error: &io::Error) -> ImageError {
+pub(crate) fn from_io(format: Format, offset: u64, error: &io::Error) -> ImageError {
     match Stop::of(error) {
         Some(Stop::Source(inner)) => ImageError::Source(inner.clone()),
         Some(Stop::Cancelled) => ImageError::Cancelled,

@@ -16,6 +16,7 @@ fn run(bytes: &[u8], options: &str, limits: &Limits, cancel: &dyn Fn() -> bool) 
         limits,
         cancel,
         observe: &|_| (),
+        overlays: &Overlays::default(),
     };
     decode_whole(&job)
 }
@@ -344,6 +345,7 @@ fn bytes_are_released_behind_the_decoder() {
             limits: &Limits::EDGE,
             cancel: &|| false,
             observe: &|_| (),
+            overlays: &Overlays::default(),
         })
         .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(
@@ -382,6 +384,7 @@ fn a_failing_source_is_not_a_corrupt_picture() {
         limits: &Limits::EDGE,
         cancel: &|| false,
         observe: &|_| (),
+        overlays: &Overlays::default(),
     });
     assert_eq!(result.unwrap_err().code(), "source-failed");
 }

@@ -228,6 +228,7 @@ mod tests {
             limits: &Limits::EDGE,
             cancel: &|| false,
             observe: &|_| (),
+            overlays: &crate::draw::Overlays::default(),
         })
     }
 

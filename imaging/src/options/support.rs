@@ -1,6 +1,6 @@
 //! Which options this engine does not do. They are parsed and checked like the others, and then refused, never ignored.
 
-use super::{Fault, ImageOptions, Metadata, OptionError, OutputFormat};
+use super::{Fault, ImageOptions, Metadata, OptionError};
 
 impl ImageOptions {
     /// Every option here that the engine would have to ignore. Empty for options that it can carry out.
@@ -12,23 +12,9 @@ impl ImageOptions {
         let mut refuse = |name: &str, value: String, instead: &'static str| {
             errors.push(OptionError::new(name, &value, Fault::Unsupported, instead));
         };
-        if let Some(format @ OutputFormat::Svg) = self.format {
-            refuse(
-                "format",
-                format.to_string(),
-                "auto, avif, webp, jpeg, baseline-jpeg, png, png-force, gif, json, blurhash or thumbhash",
-            );
-        }
         if let Some(metadata @ Metadata::Keep) = self.metadata {
             refuse("metadata", metadata.to_string(), "copyright or none");
         }
-        let mut without = |given: bool, name: &str| {
-            if given {
-                refuse(name, String::new(), "leave it out");
-            }
-        };
-        without(self.draw.is_some(), "draw");
-        without(self.branding.is_some_and(|branding| branding.0), "branding");
         errors
     }
 }

@@ -13,7 +13,7 @@ mod trim;
 mod turn;
 
 pub(crate) use blur::{blur, blur_memory};
-pub(crate) use compose::{add_border, flatten, pad};
+pub(crate) use compose::{add_border, cover, flatten, pad};
 pub(crate) use effects::apply as apply_effects;
 pub(crate) use filters::filter;
 pub(crate) use planes::{Model, Planes, limited_to_rgb};

@@ -158,6 +158,12 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
+    /// A picture that has been fitted already.
+    pub(crate) fn give(&mut self, raster: Raster) {
+        self.fitting.apart = None;
+        self.planes = vec![Plane::There(raster)];
+    }
+
     /// The planes at their new sizes, once all rows are there.
     pub(crate) fn finish(self) -> Result<Planes, ImageError> {
         let finished = |plane| match plane {

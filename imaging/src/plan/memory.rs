@@ -1,6 +1,6 @@
 //! How much memory a plan takes, from sizes alone. Never under what is measured; over it by less than two.
 
-use super::Plan;
+use super::{Drawing, Plan};
 use crate::Format;
 
 /// Bytes of memory, by what they are for.
@@ -25,6 +25,9 @@ pub struct Memory {
 /// Tables, windows and small change.
 const FIXED: u64 = 512 * 1024;
 
+/// Bytes that an SVG document takes for each of its own, at most.
+const DOCUMENT: u64 = 24;
+
 impl Memory {
     pub(super) fn estimate(plan: &Plan) -> Self {
         let info = &plan.info;
@@ -34,7 +37,11 @@ impl Memory {
             u64::from(info.height).div_ceil(scale),
         );
         let channels = decoded_channels(plan);
-        let decoded = width * height * channels;
+        // A vector picture is drawn at its size, and at its own only where its pixels are looked at.
+        let decoded = match info.format {
+            Format::Svg if !plan.looks_at_pixels() => 0,
+            _ => width * height * channels,
+        };
         let decode = match info.format {
             Format::Jpeg => {
                 // Blocks reach over the edges, by at most an MCU of 32 pixels.
@@ -85,6 +92,8 @@ impl Memory {
                 decoded + width * height * u64::from(info.components) * u64::from(info.bit_depth).div_ceil(8)
             }
             _ if streams(plan) => 2 * width * 8,
+            // The text, twice, and what is made of its elements: a few times as much.
+            Format::Svg => decoded + DOCUMENT * info.bytes + 1024 * 1024,
             _ => decoded + 2 * width * 8,
         };
         let (out_width, out_height) = (u64::from(plan.resized.0), u64::from(plan.resized.1));
@@ -113,6 +122,8 @@ impl Memory {
         };
         // Planes are there at their new size before they are joined.
         let resample = match info.format {
+            // One layer; more of them are counted when the document is known.
+            Format::Svg => decode + 2 * resized,
             _ if plan.looks_at_pixels() => {
                 let planes = if stays_planes(plan) && info.components > 1 {
                     u64::from(info.components) * width * height
@@ -147,17 +158,21 @@ impl Memory {
         };
         // The result is turned or padded into a second one before it is encoded.
         let encode = search + output + encoder.max(output + resized).max(blur).max(segment);
-        let source = info.bytes;
+        let marks = |bytes: fn(&Drawing) -> u64| plan.drawings.iter().map(bytes).sum::<u64>();
+        let most = plan.drawings.iter().map(Drawing::working_bytes).max();
+        // What is drawn is made when the picture has its size, beside a copy of it that is being padded.
+        let draw = most.map_or(0, |working| 2 * output + working);
+        let source = info.bytes + marks(Drawing::source_bytes);
         let (profile, tables) = profile(plan);
         let answer = answer(plan, pixels);
         let peak = if plan.animated {
             // The decoder keeps its canvas, and for WebP another one; each frame is a copy, for GIF beside what it covers.
             let canvas = decode + 2 * 4 * width * height;
             // The last two pictures, and the part that is written.
-            canvas + resample.max(encode + 2 * output) + 2 * answer
+            canvas + resample.max(encode.max(draw) + 2 * output) + 2 * answer
         } else {
-            decode.max(resample).max(encode)
-        };
+            decode.max(resample).max(encode).max(draw)
+        } + marks(Drawing::bytes);
         Self {
             source,
             profile,

@@ -1,9 +1,11 @@
 //! What will be done, decided from the header alone: sizes, decode scale, format, memory. Pure.
 
+mod drawing;
 mod fit;
 mod memory;
 mod open;
 
+pub(crate) use drawing::Drawing;
 pub use fit::{Placement, place};
 pub use memory::Memory;
 
@@ -12,8 +14,8 @@ use crate::options::{
     OutputFormat, Pixels, Saturation, Segment, Sharpen, Sides, Switch, Tolerance, Trim, Width, Zoom,
 };
 use crate::{
-    Best, Fault, Format, FormatChoice, ImageError, ImageInfo, LimitKind, Limits, Orientation, Region, Resolved,
-    placeholder,
+    Best, Fault, Format, FormatChoice, ImageError, ImageInfo, ImageOptions, LimitKind, Limits, Orientation, Region,
+    Resolved, placeholder,
 };
 
 /// Which injected codec a plan needs; the caller may have to load it first.
@@ -116,6 +118,10 @@ pub struct Plan {
     pub encoding: Encoding,
     /// What it will take.
     pub memory: Memory,
+    /// What is drawn over the canvas.
+    pub(crate) drawings: Vec<Drawing>,
+    /// The stored picture among it.
+    pub(crate) overlay: Option<ImageInfo>,
     /// What is left of the upright picture after `trim`.
     pub(crate) kept: Rectangle,
     /// What was asked for.
@@ -163,18 +169,26 @@ pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Pl
         return Err(ImageError::BadOptions(unsupported));
     }
     info.check(limits)?;
-    let mut plan = lay_out(info, resolved, limits, trim(resolved, info.upright_size())?)?;
-    if plan.encoding.format != Format::Json {
-        readable(info)?;
-        plan = if plan.is_open() {
-            plan.decode_finely(limits)
+    let plan = lay_out(info, resolved, limits, trim(resolved, info.upright_size())?, None)?;
+    if plan.encoding.format == Format::Json {
+        return Ok(plan);
+    }
+    readable(info)?;
+    plan.measured(limits)
+}
+
+impl Plan {
+    /// With what it takes.
+    fn measured(self, limits: &Limits) -> Result<Self, ImageError> {
+        let plan = if self.is_open() {
+            self.decode_finely(limits)
         } else {
-            let memory = Memory::estimate(&plan);
-            Plan { memory, ..plan }
+            let memory = Memory::estimate(&self);
+            Self { memory, ..self }
         };
         refuse(LimitKind::Memory, plan.memory.peak, limits.memory_bytes)?;
+        Ok(plan)
     }
-    Ok(plan)
 }
 
 fn refuse(what: LimitKind, value: u64, limit: u64) -> Result<(), ImageError> {
@@ -186,7 +200,13 @@ fn refuse(what: LimitKind, value: u64, limit: u64) -> Result<(), ImageError> {
 }
 
 /// Everything of a plan but its memory, for a part of the upright picture.
-fn lay_out(info: &ImageInfo, resolved: &Resolved, limits: &Limits, trimmed: Rectangle) -> Result<Plan, ImageError> {
+fn lay_out(
+    info: &ImageInfo,
+    resolved: &Resolved,
+    limits: &Limits,
+    trimmed: Rectangle,
+    overlay: Option<&ImageInfo>,
+) -> Result<Plan, ImageError> {
     let options = &resolved.options;
     let turn = resolved.turn();
     let turned = turn.size((trimmed.2, trimmed.3));
@@ -245,6 +265,12 @@ fn lay_out(info: &ImageInfo, resolved: &Resolved, limits: &Limits, trimmed: Rect
         background = Some(over_white(background.unwrap_or(Color::WHITE)));
     }
 
+    // A placeholder is too small to show them.
+    let drawings = if is_placeholder {
+        Vec::new()
+    } else {
+        drawing::drawings(resolved, placed.canvas, overlay, limits)?
+    };
     Ok(Plan {
         info: info.clone(),
         decode_scale: decode_scale(info, region, resized),
@@ -264,6 +290,8 @@ fn lay_out(info: &ImageInfo, resolved: &Resolved, limits: &Limits, trimmed: Rect
         height,
         encoding,
         memory: Memory::default(),
+        drawings,
+        overlay: overlay.cloned(),
         kept: trimmed,
         resolved: resolved.clone(),
     })
@@ -277,7 +305,7 @@ impl Resolved {
             FormatChoice::Given(format) => Some(format),
             FormatChoice::Source | FormatChoice::Auto(_) => None,
         };
-        crate::ImageOptions {
+        ImageOptions {
             format,
             ..self.options.clone()
         }
@@ -477,7 +505,10 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool, pixels: u64) -> 
         FormatChoice::Given(OutputFormat::Json) => Format::Json,
         FormatChoice::Given(OutputFormat::Blurhash) => Format::Blurhash,
         FormatChoice::Given(OutputFormat::Thumbhash) => Format::Thumbhash,
-        FormatChoice::Given(_) => return Err(ImageError::Internal("an unsupported format was let through")),
+        FormatChoice::Given(OutputFormat::Svg) => sanitised(info, resolved)?,
+        FormatChoice::Given(OutputFormat::Auto) => {
+            return Err(ImageError::Internal("an unsettled format was let through"));
+        }
         // The one classic format that moves.
         FormatChoice::Auto(Best::Classic) if animated(info, resolved.options.anim) => Format::Gif,
         FormatChoice::Auto(Best::Classic) => classic,
@@ -498,6 +529,45 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool, pixels: u64) -> 
         copyright: resolved.options.metadata != Some(Metadata::None),
         max_bytes: resolved.options.max_bytes.map(MaxBytes::get),
     })
+}
+
+/// `format=svg`: the document itself, sanitised. There is nothing else that could be done to it.
+fn sanitised(info: &ImageInfo, resolved: &Resolved) -> Result<Format, ImageError> {
+    if info.format != Format::Svg {
+        return Err(ImageError::unsupported(
+            info.format,
+            "only an SVG source is answered as SVG",
+        ));
+    }
+    let options = ImageOptions {
+        anim: None,
+        compression: None,
+        max_bytes: None,
+        metadata: None,
+        onerror: None,
+        quality: None,
+        ..resolved.options.clone()
+    };
+    let ignored = |(name, value): (&'static str, String)| {
+        OptionError::new(
+            name,
+            &value,
+            Fault::Conflict,
+            "format=svg answers the document as it is",
+        )
+    };
+    let mut errors: Vec<OptionError> = options.parts().into_iter().map(ignored).collect();
+    errors.extend(
+        resolved
+            .branding
+            .as_ref()
+            .map(|draw| ignored(("branding", draw.to_string()))),
+    );
+    if errors.is_empty() {
+        Ok(Format::Svg)
+    } else {
+        Err(ImageError::BadOptions(errors))
+    }
 }
 
 /// Whether a source moves and is not to be stopped.

@@ -202,7 +202,10 @@ fn what_cannot_be_done_is_said_before_any_work() {
     };
     assert_eq!(classic("format=auto-classic"), Format::Gif);
     assert_eq!(classic("format=auto-classic,anim=false"), Format::Png);
-    assert_eq!(refused(&jpeg(9, 9), "f=svg", &Limits::EDGE).code(), "bad-options");
+    assert_eq!(
+        refused(&jpeg(9, 9), "f=svg", &Limits::EDGE).code(),
+        "unsupported-format"
+    );
 }
 
 #[test]

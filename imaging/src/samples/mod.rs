@@ -4,9 +4,11 @@
     reason = "encoders of samples fail only for sizes that the caller chose wrong, and a test should stop there"
 )]
 
+mod document;
 mod headers;
 mod scene;
 
+pub use document::svg;
 pub use headers::{bmp_with_data, jpeg_claiming, png_claiming, png_with_data, with_orientation};
 pub use scene::{scene, scene_rgba};
 

@@ -45,6 +45,7 @@ fn pixels(output: &Output) -> Raster {
         limits: &Limits::EDGE,
         cancel: &|| false,
         observe: &|_| (),
+        overlays: &Overlays::default(),
     })
     .unwrap()
 }

@@ -18,6 +18,7 @@ fn at_scale(bytes: &[u8], scale: u8, full_chroma: bool) -> Result<Raster, ImageE
         limits: &Limits::EDGE,
         cancel: &|| false,
         observe: &|_| (),
+        overlays: &crate::draw::Overlays::default(),
     })
 }
 

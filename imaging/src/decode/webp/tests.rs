@@ -66,6 +66,7 @@ fn with_job<T>(
         limits: &limits,
         cancel,
         observe: &|_| (),
+        overlays: &crate::draw::Overlays::default(),
     })
 }
 

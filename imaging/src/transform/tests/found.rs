@@ -188,6 +188,7 @@ fn a_flat_picture_is_centred() {
             limits: &Limits::EDGE,
             cancel: &|| false,
             observe: &|_| (),
+            overlays: &Overlays::default(),
         })
         .unwrap();
         let settled = settle(&raster, &plan, &Limits::EDGE).unwrap().unwrap();
