@@ -16,7 +16,7 @@ const HEIGHT: u16 = 251;
 const CLIENTS: usize = 4;
 
 /// What each source is asked for.
-const OPTIONS: [&str; 19] = [
+const OPTIONS: [&str; 20] = [
     "format=png",
     "width=100,format=png",
     "width=41,format=png",
