@@ -27,6 +27,14 @@ pub enum LimitKind {
     OutputBytes,
     /// Bytes of memory that the work would take.
     Memory,
+    /// Elements of an SVG document, those that are referred to as often as they are drawn.
+    Elements,
+    /// Elements of an SVG document within each other.
+    Depth,
+    /// Work for the style sheets of an SVG document.
+    Styles,
+    /// Pixels that an SVG document paints, as often as it does.
+    Painted,
 }
 
 impl LimitKind {
@@ -45,6 +53,10 @@ impl LimitKind {
             Self::OutputSide => "output side",
             Self::OutputBytes => "output bytes",
             Self::Memory => "memory",
+            Self::Elements => "elements",
+            Self::Depth => "depth",
+            Self::Styles => "style rules",
+            Self::Painted => "painted pixels",
         }
     }
 }
@@ -92,6 +104,9 @@ pub enum ImageError {
     /// The source could not be read.
     #[error("the source could not be read: {0}")]
     Source(#[from] SourceError),
+    /// The picture that is drawn over another one cannot be.
+    #[error("the picture to draw: {0}")]
+    Overlay(Box<Self>),
     /// The caller's cancellation hook said so.
     #[error("the transform was cancelled")]
     Cancelled,
@@ -114,6 +129,7 @@ impl ImageError {
             Self::TooLarge { .. } => "too-large",
             Self::Corrupt { .. } => "corrupt-image",
             Self::Source(_) => "source-failed",
+            Self::Overlay(error) => error.code(),
             Self::Cancelled => "busy",
             Self::Codec(_) | Self::Internal(_) => "internal",
         }
@@ -128,6 +144,7 @@ impl ImageError {
             Self::TooLarge { .. } => 413,
             Self::Corrupt { .. } => 422,
             Self::Source(_) => 502,
+            Self::Overlay(error) => error.status(),
             Self::Cancelled => 503,
             Self::Codec(_) | Self::Internal(_) => 500,
         }
@@ -136,13 +153,11 @@ impl ImageError {
     /// Whether only this lane's memory stands in the way, so that a lane with more of it may try.
     #[must_use]
     pub const fn is_heavy(&self) -> bool {
-        matches!(
-            self,
-            Self::TooLarge {
-                what: LimitKind::Memory,
-                ..
-            }
-        )
+        match self {
+            Self::TooLarge { what, .. } => matches!(what, LimitKind::Memory),
+            Self::Overlay(error) => error.is_heavy(),
+            _ => false,
+        }
     }
 
     pub(crate) fn corrupt(format: Format, offset: u64, detail: impl Into<String>) -> Self {

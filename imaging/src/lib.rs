@@ -5,9 +5,11 @@
 //! in through [`Codecs`], and a caller's cancellation hook is asked wherever work is long.
 //!
 //! ```text
-//! ImageOptions::parse -> merge_under(preset) -> unsupported() -> negotiate -> Resolved      (gateway)
+//! ImageOptions::parse -> merge_under(preset) -> negotiate -> Resolved      (gateway)
 //! Resolved::parse -> probe -> plan -> transform                                            (transform role, heavy lane)
 //! ```
+//!
+//! Where the plan names a stored picture to draw ([`Plan::overlay`]), its header joins it first ([`Plan::with_overlay`]).
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -19,6 +21,7 @@ mod codecs;
 mod color;
 mod dct;
 mod decode;
+mod draw;
 mod encode;
 mod error;
 mod facts;
@@ -37,6 +40,7 @@ pub mod samples;
 mod settle;
 mod source;
 mod stage;
+mod svg;
 mod transform;
 
 #[cfg(feature = "native-codecs")]
@@ -50,6 +54,6 @@ pub use options::{Fault, ImageOptions, OptionError, SignedPath};
 pub use orientation::{Orientation, Region};
 pub use plan::{Codec, Effects, Encoding, Memory, Placement, Plan, place, plan};
 pub use probe::{ImageInfo, Probe, probe, probe_head};
-pub use source::{Source, SourceError};
+pub use source::{Source, SourceError, Sources};
 pub use stage::Stage;
 pub use transform::{Output, process, transform, transform_observed};

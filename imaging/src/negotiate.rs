@@ -2,7 +2,7 @@
 //!
 //! Everything is quantised, so that a client's exact numbers never split the cache.
 
-use crate::options::{Fault, ImageOptions, OptionError, OutputFormat, Quality, Width};
+use crate::options::{Draw, Fault, ImageOptions, OptionError, OptionValue, OutputFormat, Part, Quality, Width};
 
 /// What a client says of itself, from its request headers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -155,6 +155,8 @@ pub struct Resolved {
     pub options: ImageOptions,
     /// The format.
     pub format: FormatChoice,
+    /// The tenant's mark, which `branding` in the options no longer asks for.
+    pub branding: Option<Draw>,
 }
 
 /// [`Resolved`] options and which request headers went into them.
@@ -198,16 +200,37 @@ pub fn negotiate(mut options: ImageOptions, hints: &ClientHints, encoders: Encod
     options.exp = None;
     options.sig = None;
     Negotiated {
-        resolved: Resolved { options, format },
+        resolved: Resolved {
+            options,
+            format,
+            branding: None,
+        },
         vary,
     }
 }
 
+const BRANDING: &str = "branding";
+
+/// The mark that a part of a normal form holds.
+fn mark(part: &str) -> Option<Draw> {
+    let part = Part::read(part).ok().filter(|part| part.name == BRANDING)?;
+    Draw::parse(&part.decode().ok()?)
+}
+
 impl Resolved {
+    /// Puts the tenant's mark in where it is asked for; a tenant that has none draws none.
+    #[must_use]
+    pub fn branded(mut self, mark: impl FnOnce() -> Option<Draw>) -> Self {
+        if self.options.branding.take().is_some_and(|asked| asked.0) {
+            self.branding = mark();
+        }
+        self
+    }
+
     /// The one spelling of these options, for the cache key and the transform job.
     ///
-    /// It is the options' normal form with one addition: the format that was negotiated is `auto-avif`, `auto-webp` or
-    /// `auto-classic`, which an address cannot ask for.
+    /// It is the options' normal form with two additions that an address cannot ask for: the format that was negotiated
+    /// is `auto-avif`, `auto-webp` or `auto-classic`, and `branding` is the mark, written as `draw` is.
     #[must_use]
     pub fn normal_form(&self) -> String {
         let mut parts = self.options.parts();
@@ -215,6 +238,9 @@ impl Resolved {
             FormatChoice::Source => {}
             FormatChoice::Given(format) => parts.push(("format", format.to_string())),
             FormatChoice::Auto(best) => parts.push(("format", best.as_str().to_owned())),
+        }
+        if let Some(mark) = &self.branding {
+            parts.push((BRANDING, mark.to_string()));
         }
         parts.sort_unstable();
         crate::options::join(parts)
@@ -231,9 +257,10 @@ impl Resolved {
                 .find(|best| part.strip_prefix("format=") == Some(best.as_str()))
         };
         let best = normal_form.split(',').find_map(negotiated);
+        let branding = normal_form.split(',').find_map(mark);
         let rest: Vec<&str> = normal_form
             .split(',')
-            .filter(|part| negotiated(part).is_none())
+            .filter(|part| negotiated(part).is_none() && mark(part).is_none())
             .collect();
         let mut options = ImageOptions::parse(&rest.join(","))?;
         let unresolved = [
@@ -243,6 +270,7 @@ impl Resolved {
                 options.format == Some(OutputFormat::Auto) || (best.is_some() && options.format.is_some()),
             ),
             ("preset", options.preset.is_some()),
+            (BRANDING, options.branding.is_some_and(|asked| asked.0)),
             ("slow-connection-quality", options.slow_connection_quality.is_some()),
             ("sig", options.sig.is_some()),
         ];
@@ -259,7 +287,11 @@ impl Resolved {
             (None, Some(given)) => FormatChoice::Given(given),
             (None, None) => FormatChoice::Source,
         };
-        Ok(Self { options, format })
+        Ok(Self {
+            options,
+            format,
+            branding,
+        })
     }
 
     /// Quality to encode with.

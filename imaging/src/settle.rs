@@ -1,6 +1,5 @@
 //! What a plan leaves to the pixels: the border that `trim=border` cuts off, and the part that `gravity=auto` and `entropy` keep.
 
-use crate::decode::Decoded;
 use crate::options::{Gravity, Pixels, Tolerance, Trim};
 use crate::pixels::{Raster, entropic, inside, salient, small, turn};
 use crate::plan::{Rectangle, place};
@@ -11,24 +10,18 @@ use crate::{ImageError, Limits, Plan, Region};
 const TOLERANCE: u8 = 10;
 
 /// The plan as it is once the pixels are known; `None` where it stays as it was.
-pub(crate) fn settle(decoded: Decoded, plan: &Plan, limits: &Limits) -> Result<(Decoded, Option<Plan>), ImageError> {
-    if !plan.looks_at_pixels() {
-        return Ok((decoded, None));
-    }
-    let decoded = decoded.pixels()?;
+pub(crate) fn settle(decoded: &Raster, plan: &Plan, limits: &Limits) -> Result<Option<Plan>, ImageError> {
     let mut kept = plan.kept;
     if plan.resolved.options.trim == Some(Trim::Border) {
-        kept = without_border(&decoded, plan);
+        kept = without_border(decoded, plan);
     }
     if plan.chooses() {
-        kept = most_telling(&decoded, plan, kept)?;
+        kept = most_telling(decoded, plan, kept)?;
     }
-    let settled = if kept == plan.kept {
-        None
-    } else {
-        Some(plan.keeping(kept, limits)?)
-    };
-    Ok((Decoded::Raster(decoded), settled))
+    if kept == plan.kept {
+        return Ok(None);
+    }
+    plan.keeping(kept, limits).map(Some)
 }
 
 /// The part of `kept` that fills the box and that the gravity asks for, in the upright picture.

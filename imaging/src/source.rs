@@ -80,6 +80,21 @@ impl<S: Source + ?Sized> Source for &S {
     }
 }
 
+/// What a transform reads.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// The picture.
+    pub picture: &'a dyn Source,
+    /// The stored picture that is drawn over it, where the plan names one.
+    pub overlay: Option<&'a dyn Source>,
+}
+
+impl<'a, S: Source> From<&'a S> for Sources<'a> {
+    fn from(picture: &'a S) -> Self {
+        Self { picture, overlay: None }
+    }
+}
+
 /// Bytes fetched from a [`Source`] at once. Large enough that a call into JavaScript costs nothing beside its copy.
 const WINDOW: usize = 64 * 1024;
 

@@ -1,15 +1,20 @@
-//! From bytes to bytes: decode, resample, turn, effects, pad, border, encode.
+//! From bytes to bytes: decode, resample, turn, effects, pad, draw, border, encode.
 
 use crate::budget::{self, Fitted};
 use crate::color::Conversion;
-use crate::decode::{Decoded, Job, decode};
+use crate::decode::{Job, decode, decode_whole};
+use crate::draw::{Overlays, draw};
 use crate::metadata::Metadata;
 use crate::options::Color;
-use crate::pixels::{Raster, add_border, apply_effects, blur, filter, flatten, pad, remove_background, resample, turn};
+use crate::pixels::{
+    Fitting, Raster, add_border, apply_effects, blur, filter, flatten, pad, remove_background, resample, turn,
+};
 use crate::settle::settle;
+use crate::source::Kept;
+use crate::svg::Document;
 use crate::{
-    Codecs, Encoding, Format, ImageError, Limits, Orientation, Plan, Region, Resolved, Source, Stage, animation,
-    encode, facts, placeholder, plan, probe,
+    Codecs, Encoding, Format, ImageError, Limits, Orientation, Plan, Region, Resolved, Source, Sources, Stage,
+    animation, encode, facts, placeholder, plan, probe,
 };
 
 /// An answer.
@@ -30,20 +35,20 @@ pub struct Output {
 
 /// Carries out a plan.
 ///
-/// `cancel` is asked between stages and, while decoding, once for every 64 KiB of the source; when it says yes, the
+/// `cancel` is asked between stages and, while decoding, once for every 64 KiB of the source or every 16 rows; when it says yes, the
 /// transform ends with [`ImageError::Cancelled`]. The bytes behind the decoder are released as it goes on.
 ///
 /// # Errors
 /// [`ImageError::Corrupt`] for what the header did not show, [`ImageError::TooLarge`] for JPEGs of too many scans and for
 /// answers that cannot be made as small as they have to be, [`ImageError::Codec`] where an injected encoder fails.
-pub fn transform(
-    source: &dyn Source,
+pub fn transform<'a>(
+    sources: impl Into<Sources<'a>>,
     plan: &Plan,
     limits: &Limits,
     codecs: &dyn Codecs,
     cancel: &dyn Fn() -> bool,
 ) -> Result<Output, ImageError> {
-    transform_observed(source, plan, limits, codecs, cancel, &|_| ())
+    carry_out(sources.into(), plan, limits, codecs, cancel, &|_| ())
 }
 
 /// As [`transform()`], and tells `observe` of each stage as it begins; a stage ends where the next one begins, or with
@@ -51,18 +56,37 @@ pub fn transform(
 ///
 /// # Errors
 /// As [`transform()`].
-pub fn transform_observed(
-    source: &dyn Source,
+pub fn transform_observed<'a>(
+    sources: impl Into<Sources<'a>>,
     plan: &Plan,
     limits: &Limits,
     codecs: &dyn Codecs,
     cancel: &dyn Fn() -> bool,
     observe: &dyn Fn(Stage),
 ) -> Result<Output, ImageError> {
-    if plan.encoding.format == Format::Json {
+    carry_out(sources.into(), plan, limits, codecs, cancel, observe)
+}
+
+fn carry_out(
+    Sources {
+        picture: source,
+        overlay,
+    }: Sources<'_>,
+    plan: &Plan,
+    limits: &Limits,
+    codecs: &dyn Codecs,
+    cancel: &dyn Fn() -> bool,
+    observe: &dyn Fn(Stage),
+) -> Result<Output, ImageError> {
+    let without_pixels = match plan.encoding.format {
+        Format::Json => Some(facts::json(plan)?),
+        Format::Svg => Some(Document::read(source, cancel)?.sanitized(cancel)?.into_bytes()),
+        _ => None,
+    };
+    if let Some(bytes) = without_pixels {
         return Ok(Output {
-            bytes: budget::within(facts::json(plan)?, plan.encoding.max_bytes)?,
-            format: Format::Json,
+            bytes: budget::within(bytes, plan.encoding.max_bytes)?,
+            format: plan.encoding.format,
             width: plan.width,
             height: plan.height,
             peak_estimate: plan.memory.peak,
@@ -76,6 +100,7 @@ pub fn transform_observed(
         codecs,
         cancel,
         observe,
+        overlays: &Overlays::new(overlay),
     };
     let Fitted { bytes, width, height } = if plan.animated {
         animation::transform(&job, codecs)?
@@ -95,35 +120,49 @@ fn still(job: &Job<'_>) -> Result<Fitted, ImageError> {
     // Read first: the decoder releases the bytes behind it.
     let conversion = Conversion::of(job.source, &job.plan.info, job.limits)?;
     let metadata = Metadata::of(job.source, job.plan, job.limits)?;
-    let decoded = decode(job)?;
-    stop_if(job.cancel)?;
-    let (decoded, settled) = settle(decoded, job.plan, job.limits)?;
+    let (resized, settled) = if job.plan.looks_at_pixels() {
+        // A document is read again.
+        let kept = Kept(job.source);
+        let job = &Job {
+            source: if job.plan.info.format == Format::Svg {
+                &kept
+            } else {
+                job.source
+            },
+            ..*job
+        };
+        let decoded = decode_whole(job)?;
+        stop_if(job.cancel)?;
+        let settled = settle(&decoded, job.plan, job.limits)?;
+        let plan = settled.as_ref().unwrap_or(job.plan);
+        stop_if(job.cancel)?;
+        (job.observe)(Stage::Resample);
+        let resized = if plan.info.format == Format::Svg {
+            // Drawn once more: what was looked at has not the size of the answer.
+            decode(&Job { plan, ..*job }, fitting(plan, true))?.join()?
+        } else {
+            resample(&decoded, region(plan), plan.resized)?
+        };
+        (resized, settled)
+    } else {
+        let planes = decode(job, fitting(job.plan, conversion.is_some()))?;
+        stop_if(job.cancel)?;
+        (job.observe)(Stage::Resample);
+        match planes.apart() {
+            Ok(planes) => return write_planes(job, &planes, &metadata),
+            Err(planes) => (planes.join()?, None),
+        }
+    };
     let job = &Job {
         plan: settled.as_ref().unwrap_or(job.plan),
         ..*job
     };
-    stop_if(job.cancel)?;
-    (job.observe)(Stage::Resample);
-    let decoded = match decoded {
-        Decoded::Planes(planes) if conversion.is_none() && is_only_resized(job.plan) => {
-            match planes.resample_apart(
-                region(job.plan),
-                job.plan.resized,
-                encode::chroma_sampling(&job.plan.encoding),
-            )? {
-                Ok(planes) => return write_planes(job, &planes, &metadata),
-                Err(planes) => Decoded::Planes(planes),
-            }
-        }
-        decoded => decoded,
-    };
-    let raster = render(job, decoded, conversion.as_ref())?;
+    let raster = render(job, resized, conversion.as_ref())?;
     stop_if(job.cancel)?;
     (job.observe)(Stage::Encode);
     write(raster, job, &metadata)
 }
 
-/// Whether nothing lies between the resampler and a JPEG, so that planes can stay planes.
 fn is_only_resized(plan: &Plan) -> bool {
     plan.encoding.format == Format::Jpeg
         && plan.encoding.max_bytes.is_none()
@@ -131,6 +170,7 @@ fn is_only_resized(plan: &Plan) -> bool {
         && plan.segment.is_none()
         && plan.effects.is_none()
         && plan.border.is_none()
+        && plan.drawings.is_empty()
         && plan.canvas == plan.resized
 }
 
@@ -145,8 +185,17 @@ fn write_planes(job: &Job<'_>, planes: &[Raster; 3], metadata: &Metadata) -> Res
     Ok(Fitted { bytes, width, height })
 }
 
+/// What the decoder's rows become. Where nothing lies between the resampler and a JPEG, planes stay planes.
+pub(crate) fn fitting(plan: &Plan, converts: bool) -> Fitting {
+    Fitting {
+        region: region(plan),
+        size: plan.resized,
+        apart: (!converts && is_only_resized(plan)).then(|| encode::chroma_sampling(&plan.encoding)),
+    }
+}
+
 /// What is resampled, in pixels of the decoded picture.
-fn region(plan: &Plan) -> Region {
+pub(crate) fn region(plan: &Plan) -> Region {
     let scale = f64::from(plan.decode_scale);
     Region {
         left: plan.region.left / scale,
@@ -186,7 +235,8 @@ fn write(raster: Raster, job: &Job<'_>, metadata: &Metadata) -> Result<Fitted, I
     Ok(Fitted { bytes, width, height })
 }
 
-/// Probes, plans and transforms in one go, for callers that have nothing to load in between.
+/// Probes, plans and transforms in one go, for callers that have nothing to load in between: neither a codec nor a
+/// picture to draw.
 ///
 /// # Errors
 /// As [`probe()`], [`plan()`] and [`transform()`].
@@ -198,7 +248,11 @@ pub fn process(
     cancel: &dyn Fn() -> bool,
 ) -> Result<Output, ImageError> {
     let info = probe(source, limits)?;
-    transform(source, &plan(&info, resolved, limits)?, limits, codecs, cancel)
+    let sources = Sources {
+        picture: source,
+        overlay: None,
+    };
+    transform(sources, &plan(&info, resolved, limits)?, limits, codecs, cancel)
 }
 
 pub(crate) fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
@@ -207,25 +261,18 @@ pub(crate) fn stop_if(cancel: &dyn Fn() -> bool) -> Result<(), ImageError> {
 
 /// A copy, of another size where one is asked for.
 pub(crate) fn scaled(raster: &Raster, size: (u32, u32)) -> Result<Raster, ImageError> {
-    let copy = raster.copy()?;
-    if size == (raster.width, raster.height) {
-        return Ok(copy);
-    }
-    let whole = Region {
-        left: 0.0,
-        top: 0.0,
-        width: f64::from(raster.width),
-        height: f64::from(raster.height),
-    };
-    resample(copy, whole, size)
+    resample(raster, Fitting::whole((raster.width, raster.height)).region, size)
 }
 
-/// The finished pixels: everything between the decoder and the encoder.
-pub(crate) fn render(job: &Job<'_>, decoded: Decoded, conversion: Option<&Conversion>) -> Result<Raster, ImageError> {
+/// The finished pixels: everything between the resampler and the encoder.
+pub(crate) fn render(
+    job: &Job<'_>,
+    mut resized: Raster,
+    conversion: Option<&Conversion>,
+) -> Result<Raster, ImageError> {
     let &Job {
         plan, cancel, observe, ..
     } = job;
-    let mut resized = decoded.resample(region(plan), plan.resized)?;
     if let Some(conversion) = conversion {
         conversion.apply(&mut resized)?;
     }
@@ -252,7 +299,7 @@ pub(crate) fn render(job: &Job<'_>, decoded: Decoded, conversion: Option<&Conver
     }
     stop_if(cancel)?;
     observe(Stage::Compose);
-    let raster = pad(raster, plan.canvas, plan.at, background)?;
+    let raster = draw(pad(raster, plan.canvas, plan.at, background)?, job)?;
     let raster = match plan.border {
         Some(border) => add_border(raster, border.sides, border.color)?,
         None => raster,

@@ -32,6 +32,8 @@ pub enum Kind {
         /// Largest length in bytes.
         max: usize,
     },
+    /// A colour, as `#rrggbb`.
+    Color,
     /// Empty, or an absolute `http(s)` address without credentials, query or fragment.
     Url,
     /// A list of exact origins (`https://host[:port]`).
@@ -112,6 +114,10 @@ settings! {
         "Time after its expiry in which a cached picture may still be shown while it is made anew";
     "transformTimeout", "images", Kind::Integer { min: 1, max: 60, unit: "s" }, "30", EDGE,
         "Longest time that a transform may take, the fetch of its source included";
+    "watermarkText", "images", Kind::Text { max: 200 }, "\"\"", EDGE,
+        "What branding=true writes in the lower right corner; empty for nothing";
+    "watermarkColor", "images", Kind::Color, "\"#f28c28\"", EDGE,
+        "Colour of that text";
     "corsOrigins", "security", Kind::Origins, "[]", EDGE,
         "Origins whose pages may call the API with credentials";
     "limitLogin", "limits", Kind::Limit,
@@ -162,6 +168,10 @@ pub fn validate(name: &str, value: &Value) -> Result<(), String> {
                 "must be text of at most {max} bytes without control characters"
             )),
         },
+        Kind::Color => match value.as_str().and_then(rgb) {
+            Some(_) => Ok(()),
+            None => Err("must be a colour such as \"#f28c28\"".to_owned()),
+        },
         Kind::Url => match value.as_str() {
             Some("") => Ok(()),
             Some(text) if is_base_url(text) => Ok(()),
@@ -183,6 +193,16 @@ pub fn validate(name: &str, value: &Value) -> Result<(), String> {
         Kind::Sources => AllowedSource::list_from_json(value).map(|_| ()),
         Kind::Limit => Rule::from_json(value).map(|_| ()),
     }
+}
+
+/// Red, green and blue of `#rrggbb`.
+fn rgb(text: &str) -> Option<[u8; 3]> {
+    let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6)?;
+    if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let [_, r, g, b] = u32::from_str_radix(digits, 16).ok()?.to_be_bytes();
+    Some([r, g, b])
 }
 
 fn is_base_url(text: &str) -> bool {
@@ -245,6 +265,12 @@ impl Settings {
         self.get(name).as_str().unwrap_or_default().to_owned()
     }
 
+    /// A colour in force, as red, green and blue; black for a setting that is none.
+    #[must_use]
+    pub fn color(&self, name: &str) -> [u8; 3] {
+        self.get(name).as_str().and_then(rgb).unwrap_or_default()
+    }
+
     /// A list of texts in force.
     #[must_use]
     pub fn texts(&self, name: &str) -> Vec<String> {
@@ -303,6 +329,8 @@ mod tests {
                 json!({"quota": 0, "windowSeconds": 60, "mode": "fast"}),
                 "quota",
             ),
+            ("watermarkColor", json!("#f28c2"), "#f28c28"),
+            ("watermarkColor", json!("#+28c28"), "#f28c28"),
             ("noSuchSetting", json!(1), "no setting"),
         ] {
             let error = validate(name, &value).unwrap_err();
@@ -324,6 +352,7 @@ mod tests {
         assert_eq!(settings.integer("maxFileSize"), 4096);
         assert_eq!(settings.integer("imageMinTtl"), 1);
         assert_eq!(settings.integer("imageMaxTtl"), 604_800);
+        assert_eq!(settings.color("watermarkColor"), [0xf2, 0x8c, 0x28]);
         assert_eq!(settings.limit("limitLogin").unwrap().quota, 10);
     }
 }

@@ -16,7 +16,7 @@ const HEIGHT: u16 = 251;
 const CLIENTS: usize = 4;
 
 /// What each source is asked for.
-const OPTIONS: [&str; 18] = [
+const OPTIONS: [&str; 20] = [
     "format=png",
     "width=100,format=png",
     "width=41,format=png",
@@ -28,7 +28,9 @@ const OPTIONS: [&str; 18] = [
     "width=120,blur=7,filter=lofi,format=png",
     "width=99,filter=oil,format=png",
     "width=80,height=80,fit=cover,gravity=auto,format=png",
+    "width=150,draw=t:S2Fkbwrimq0;width=0.6;opacity=0.7;color=%23f28c28;repeat=y,format=png",
     "width=120,max-bytes=3000,format=jpeg",
+    "width=150,format=png,quality=40",
     "width=500,fit=contain,format=jpeg",
     "width=170,format=jpeg",
     "width=170,quality=95,format=baseline-jpeg",
@@ -241,6 +243,46 @@ fn a_damaged_avif_is_no_other_picture_s_fault() -> Result<()> {
     }
     let answer = site.image("width=60,format=png", &format!("u/{whole_id}"))?;
     assert_eq!((answer.status, &answer.body), (200, &expected));
+    Ok(())
+}
+
+/// Pixels of a PNG, all of a kind.
+fn pixels(png: &[u8]) -> Result<Vec<u8>> {
+    let mut decoder = png::Decoder::new(std::io::Cursor::new(png));
+    decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::ALPHA);
+    let mut reader = decoder.read_info()?;
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap_or_default()];
+    reader.next_frame(&mut pixels)?;
+    Ok(pixels)
+}
+
+/// The renderer of documents turns and scales by functions of each lane's own library: what it draws may differ by one
+/// step where a shape's edge lies just between two.
+#[test]
+fn the_worker_and_the_native_engine_draw_documents_within_a_step() -> Result<()> {
+    let site = settled()?;
+    let source = samples::svg(u32::from(WIDTH), u32::from(HEIGHT)).into_bytes();
+    let id = site.upload(&source)?;
+    for options in OPTIONS.iter().filter(|options| options.ends_with("format=png")) {
+        let answer = site.image(options, &format!("u/{id}"))?;
+        ensure!(answer.status == 200, "{options}: {}", answer.json());
+        let (worker, native) = (pixels(&answer.body)?, pixels(&natively(&source, options)?)?);
+        assert_eq!(worker.len(), native.len(), "{options}");
+        // What comes after it (sharpening, filters) makes a step larger.
+        let most = if options.contains("sharpen") || options.contains("filter") {
+            8
+        } else {
+            1
+        };
+        let apart = worker
+            .iter()
+            .zip(&native)
+            .map(|(worker, native)| worker.abs_diff(*native))
+            .max();
+        assert!(apart <= Some(most), "{options}: {apart:?} steps");
+    }
+    let clean = site.image("format=svg", &format!("u/{id}"))?;
+    assert_eq!(clean.body, natively(&source, "format=svg")?);
     Ok(())
 }
 

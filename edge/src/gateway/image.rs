@@ -1,10 +1,14 @@
 //! `GET /img/<options>/<source>`: parse, negotiate, key, cache, and where it misses, make it once.
 
-use kado_imaging::{ClientHints, Encoders, ImageOptions, OptionError, negotiate};
+use kado_imaging::{
+    ClientHints, Encoders, ImageOptions, OptionError, negotiate,
+    options::{Color, Decimal, Draw, Gravity, Overlay},
+};
 use kado_shared::{
     cache_key,
     job::{JobLimits, JobSource, TransformJob, VERSION},
     problem::{Code, FieldError, Problem},
+    settings::Settings,
     source::{Source, SourceError, Target},
 };
 use worker::Context;
@@ -24,6 +28,9 @@ use crate::{
 const ENCODERS: Encoders = Encoders { webp: true, avif: true };
 /// Part of every cache key: another engine makes other bytes.
 const ENGINE: &str = env!("CARGO_PKG_VERSION");
+
+/// How much of the tenant's watermark shows.
+const WATERMARK_OPACITY: Decimal = Decimal::thousandths(850);
 
 /// Answers an image request.
 pub(super) async fn serve(
@@ -111,19 +118,17 @@ fn order(
     source: &str,
 ) -> Result<(Order, Vec<&'static str>), Refusal> {
     let options = ImageOptions::parse(options).map_err(|errors| bad_options(&errors))?;
-    let unsupported = options.unsupported();
-    if !unsupported.is_empty() {
-        return Err(bad_options(&unsupported));
-    }
+    check_overlay(&options)?;
     let hints = ClientHints::from_headers(|name| exchange.header(name));
     let negotiated = negotiate(options, &hints, ENCODERS);
     let settings = &snapshot.settings;
+    let resolved = negotiated.resolved.branded(|| watermark(settings));
     let parsed = Source::parse(source, exchange.query.as_deref()).map_err(|error| refuse_source(&error))?;
     let allowed = settings.sources();
     let target = parsed
         .resolve(&settings.text("imageOrigin"), &allowed)
         .map_err(|error| refuse_source(&error))?;
-    let normal_form = negotiated.resolved.normal_form();
+    let normal_form = resolved.normal_form();
     let format = normal_form
         .split(',')
         .find_map(|part| part.strip_prefix("format="))
@@ -160,6 +165,40 @@ fn order(
         },
         negotiated.vary,
     ))
+}
+
+/// A picture to draw is a stored original, which an identifier of another form cannot be.
+fn check_overlay(options: &ImageOptions) -> Result<(), Refusal> {
+    let Some(Overlay::Picture(id)) = options.draw.as_ref().map(|draw| &draw.overlay) else {
+        return Ok(());
+    };
+    if Source::parse(&format!("u/{id}"), None).is_ok() {
+        return Ok(());
+    }
+    let detail = format!("draw: 'u:{id}' is not valid: u: and the identifier of a stored picture, a lower-case UUID");
+    let field = FieldError {
+        field: "draw".to_owned(),
+        detail: detail.clone(),
+    };
+    Err(Problem::new(Code::BadOptions, detail).with_errors(vec![field]).into())
+}
+
+/// What `branding` draws: the tenant's text in its colour, in the lower right corner.
+fn watermark(settings: &Settings) -> Option<Draw> {
+    let text = settings.text("watermarkText");
+    if text.trim().is_empty() {
+        return None;
+    }
+    let [r, g, b] = settings.color("watermarkColor");
+    Some(Draw {
+        color: Some(Color { r, g, b, a: 255 }),
+        gravity: Gravity::Point {
+            x: Decimal::ONE,
+            y: Decimal::ONE,
+        },
+        opacity: WATERMARK_OPACITY,
+        ..Draw::text(text)
+    })
 }
 
 fn job_source(source: &Source, target: Option<&Target>) -> JobSource {

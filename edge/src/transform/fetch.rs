@@ -59,6 +59,29 @@ pub(super) async fn source(
     }
 }
 
+/// Fetches the stored picture that a job draws over its own. What stands in the way says that it is about this one.
+///
+/// # Errors
+/// As [`source`].
+pub(super) async fn overlay(
+    job: &TransformJob,
+    id: &str,
+    environment: &Environment,
+    env: &Env,
+) -> Result<Chunks, Refusal> {
+    let of_the_overlay = |mut refusal: Refusal| {
+        refusal.problem.detail = format!("draw=u:{id}: {}", refusal.problem.detail);
+        refusal
+    };
+    match stored(job, id, environment, env).await.map_err(of_the_overlay)? {
+        Fetched::Bytes(bytes) => Ok(bytes.chunks),
+        Fetched::Redirect(_) => Err(of_the_overlay(Refusal::new(
+            Code::Internal,
+            "the store of originals redirects",
+        ))),
+    }
+}
+
 async fn stored(job: &TransformJob, id: &str, environment: &Environment, env: &Env) -> Result<Fetched, Refusal> {
     let tenant = job.tenant.to_string();
     let principal = Principal {

@@ -12,7 +12,7 @@ mod turn;
 use std::rc::Rc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use kado_imaging::{ImageError, ImageInfo, Limits, Output, Plan, Resolved};
+use kado_imaging::{ImageError, ImageInfo, Limits, Output, Plan, Resolved, Source, Sources};
 use kado_shared::{
     headers::{KADO_IMAGE, KADO_JOB},
     job::{PATH, TransformJob},
@@ -84,7 +84,7 @@ async fn serve(request: &Request, environment: &Environment, env: &Env) -> Resul
         fetch::Fetched::Redirect(location) => return Ok(Done::Redirect(location)),
     };
     let fetched_ms = js::now_ms().saturating_sub(started);
-    let (output, info, memory) = transform(&job, &fetched.chunks).await?;
+    let (output, info, memory) = transform(&job, &fetched.chunks, environment, env).await?;
     let facts = facts(&info, &output, fetched.chunks.total(), memory);
     crate::log::line(&serde_json::json!({
         "level": "info",
@@ -111,7 +111,12 @@ async fn serve(request: &Request, environment: &Environment, env: &Env) -> Resul
     Ok(Done::Picture(answer))
 }
 
-async fn transform(job: &TransformJob, chunks: &Chunks) -> Result<(Output, ImageInfo, u64), Refusal> {
+async fn transform(
+    job: &TransformJob,
+    chunks: &Chunks,
+    environment: &Environment,
+    env: &Env,
+) -> Result<(Output, ImageInfo, u64), Refusal> {
     let options = Resolved::parse(&job.options)
         .map_err(|_| Refusal::new(Code::BadRequest, "the job's options are not in normal form"))?;
     let limits = Limits {
@@ -120,13 +125,32 @@ async fn transform(job: &TransformJob, chunks: &Chunks) -> Result<(Output, Image
         ..Limits::EDGE
     };
     let info = kado_imaging::probe(chunks, &limits).map_err(|error| refuse(&error))?;
-    let plan = kado_imaging::plan(&info, &options, &limits).map_err(|error| refuse(&error))?;
+    let mut plan = kado_imaging::plan(&info, &options, &limits).map_err(|error| refuse(&error))?;
+    let overlay = match plan.overlay() {
+        Some(id) => Some(fetch::overlay(job, id, environment, env).await?),
+        None => None,
+    };
+    if let Some(overlay) = &overlay {
+        plan = join(&plan, overlay, &limits).map_err(|error| refuse(&error))?;
+    }
     let codecs = load(&plan).await?;
-    let output = kado_imaging::transform(chunks, &plan, &limits, &codecs, &|| false).map_err(|error| refuse(&error))?;
+    let sources = Sources {
+        picture: chunks,
+        overlay: overlay.as_ref().map(|overlay| overlay as &dyn Source),
+    };
+    let output =
+        kado_imaging::transform(sources, &plan, &limits, &codecs, &|| false).map_err(|error| refuse(&error))?;
     let memory = js::linear_memory_bytes()
         .saturating_add(codecs.memory_bytes())
-        .saturating_add(chunks.total());
+        .saturating_add(chunks.total())
+        .saturating_add(overlay.as_ref().map_or(0, Chunks::total));
     Ok((output, info, memory))
+}
+
+/// The plan with the picture that it draws, which must be one.
+fn join(plan: &Plan, overlay: &Chunks, limits: &Limits) -> Result<Plan, ImageError> {
+    let info = kado_imaging::probe(overlay, limits).map_err(|error| ImageError::Overlay(Box::new(error)))?;
+    plan.with_overlay(&info, limits)
 }
 
 /// Instantiates what the plan needs; nothing is loaded from JPEG to JPEG.
@@ -149,10 +173,14 @@ fn refuse(error: &ImageError) -> Refusal {
         Code::from_code(error.code()).unwrap_or(Code::Internal)
     };
     let mut problem = Problem::new(code, error.to_string());
-    if let ImageError::TooLarge { limit, value, .. } = error {
+    let inner = match error {
+        ImageError::Overlay(inner) => inner,
+        other => other,
+    };
+    if let ImageError::TooLarge { limit, value, .. } = inner {
         problem = problem.with_limit(*limit, *value);
     }
-    if let ImageError::BadOptions(errors) = error {
+    if let ImageError::BadOptions(errors) = inner {
         let fields = errors.iter().map(|error| FieldError {
             field: error.option.clone(),
             detail: error.to_string(),

@@ -4,12 +4,12 @@
 
 use crate::budget::{self, Fitted};
 use crate::color::Conversion;
-use crate::decode::{Decoded, Job, Moment, decode, each_moment};
+use crate::decode::{Job, Moment, decode_whole, each_moment};
 use crate::encode::{GifAnimation, WebpAnimation};
-use crate::pixels::{Channels, Raster};
+use crate::pixels::{Channels, Raster, resample};
 use crate::settle::settle;
 use crate::source::{Kept, Source};
-use crate::transform::{render, scaled, stop_if};
+use crate::transform::{region, render, scaled, stop_if};
 use crate::{Codecs, Encoding, Format, ImageError, LimitKind, Plan, Stage};
 
 /// A rectangle of the answer.
@@ -91,7 +91,7 @@ fn first_settled(job: &Job<'_>) -> Result<Option<Plan>, ImageError> {
     if !job.plan.looks_at_pixels() {
         return Ok(None);
     }
-    Ok(settle(decode(job)?, job.plan, job.limits)?.1)
+    settle(&decode_whole(job)?, job.plan, job.limits)
 }
 
 /// Every frame once.
@@ -117,7 +117,8 @@ fn pass(
             return Err(over(LimitKind::Frames, job.limits.frames.into(), frames.into()));
         }
         (job.observe)(Stage::Resample);
-        let mut raster = render(job, Decoded::Raster(moment.canvas.copy()?), conversion)?;
+        let resized = resample(moment.canvas, region(plan), plan.resized)?;
+        let mut raster = render(job, resized, conversion)?;
         if size != (raster.width, raster.height) {
             raster = scaled(&raster, size)?;
         }

@@ -74,6 +74,7 @@ fn moments(bytes: &[u8]) -> Vec<Seen> {
         codecs: &crate::NativeCodecs,
         cancel: &|| false,
         observe: &|_| (),
+        overlays: &crate::draw::Overlays::default(),
     };
     let mut seen = Vec::new();
     each_moment(&job, &mut |moment| {

@@ -5,6 +5,8 @@ mod native;
 
 #[cfg(feature = "native-codecs")]
 pub use native::NativeCodecs;
+#[cfg(all(test, feature = "native-codecs"))]
+pub(crate) use native::decode_yuv;
 
 use serde::Serialize;
 

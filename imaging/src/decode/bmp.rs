@@ -164,7 +164,7 @@ fn runs(reader: &mut impl Read, header: &BmpHeader, raster: &mut Raster) -> io::
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Job, decode};
+    use super::super::{Job, decode_whole};
     use crate::pixels::{Channels, Raster};
     use crate::samples::bmp_with_data;
     use crate::{Format, ImageError, Limits, Resolved, plan, probe};
@@ -174,15 +174,15 @@ mod tests {
         let plan = plan(&info, &Resolved::parse("").unwrap(), &Limits::EDGE)?;
         let expected = if info.alpha { Format::Png } else { Format::Jpeg };
         assert_eq!(plan.encoding.format, expected);
-        decode(&Job {
+        decode_whole(&Job {
             source: bytes,
             plan: &plan,
             limits: &Limits::EDGE,
             codecs: &crate::NativeCodecs,
             cancel: &|| false,
             observe: &|_| (),
-        })?
-        .pixels()
+            overlays: &crate::draw::Overlays::default(),
+        })
     }
 
     fn pixels(bytes: &Vec<u8>) -> Vec<u8> {

@@ -8,11 +8,14 @@ mod png;
 mod tiff;
 mod webp;
 
-use crate::pixels::{Planes, Raster, resample};
+use crate::draw::Overlays;
+use crate::pixels::{Fitting, Planes, Raster, Sink};
 use crate::source::Stop;
-use crate::{Codecs, Format, ImageError, Limits, Plan, Region, Source, Stage};
+use crate::svg::Vector;
+use crate::{Codecs, Format, ImageError, Limits, Plan, Source, Stage};
 
 pub(crate) use self::jpeg::store_bytes;
+pub(crate) use self::webp::frame_memory;
 use std::io;
 
 /// What every decoder is given.
@@ -24,70 +27,40 @@ pub(crate) struct Job<'a> {
     pub(crate) cancel: &'a dyn Fn() -> bool,
     /// Is told of each stage as it begins.
     pub(crate) observe: &'a dyn Fn(Stage),
+    /// What is drawn over the picture.
+    pub(crate) overlays: &'a Overlays<'a>,
 }
 
-/// Decodes at the plan's scale. The result has the size of the source divided by it, rounded up.
-pub(crate) fn decode(job: &Job<'_>) -> Result<Decoded, ImageError> {
-    let decoded = match job.plan.info.format {
-        Format::Jpeg => jpeg::decode(job).map(Decoded::Planes),
-        Format::Png => png::decode(job).map(Decoded::Raster),
-        Format::WebP => webp::decode(job).map(Decoded::Raster),
-        Format::Gif => gif::decode(job).map(Decoded::Raster),
-        Format::Bmp => bmp::decode(job).map(Decoded::Raster),
-        Format::Tiff => tiff::decode(job).map(Decoded::Raster),
-        Format::Avif => avif::decode(job).map(Decoded::Raster),
+/// Decodes at the plan's scale, and fits the rows on their way: nothing that is not needed whole is ever there whole.
+pub(crate) fn decode(job: &Job<'_>, fitting: Fitting) -> Result<Planes, ImageError> {
+    let format = job.plan.info.format;
+    let mut sink = Sink::new(format, size(job.plan), fitting, job.observe);
+    match format {
+        Format::Jpeg => jpeg::decode(job, &mut sink),
+        Format::Png => png::decode(job, &mut sink),
+        Format::WebP => webp::decode(job, &mut sink),
+        Format::Gif => sink.take(gif::decode(job)?),
+        Format::Bmp => sink.take(bmp::decode(job)?),
+        Format::Tiff => sink.take(tiff::decode(job)?),
+        Format::Avif => sink.take(avif::decode(job)?),
+        // Drawn at its new size at once.
+        Format::Svg => Vector::open(job)
+            .and_then(|vector| vector.draw(fitting.region, fitting.size))
+            .map(|raster| sink.give(raster)),
         format => Err(ImageError::unsupported(format, "it is not read by this engine")),
     }?;
-    let scale = u32::from(job.plan.decode_scale);
-    if decoded.size()
-        != (
-            job.plan.info.width.div_ceil(scale),
-            job.plan.info.height.div_ceil(scale),
-        )
-    {
-        return Err(ImageError::corrupt(
-            job.plan.info.format,
-            0,
-            "the decoder found another size than the header says",
-        ));
-    }
-    Ok(decoded)
+    sink.finish()
 }
 
-/// A decoded picture.
-#[derive(Debug)]
-pub(crate) enum Decoded {
-    Raster(Raster),
-    Planes(Planes),
+/// Decodes all of the picture, as pixels of its own size.
+pub(crate) fn decode_whole(job: &Job<'_>) -> Result<Raster, ImageError> {
+    decode(job, Fitting::whole(size(job.plan)))?.join()
 }
 
-impl Decoded {
-    const fn size(&self) -> (u32, u32) {
-        match self {
-            Self::Raster(raster) => (raster.width, raster.height),
-            Self::Planes(planes) => (planes.width, planes.height),
-        }
-    }
-
-    /// All of it as pixels of its own size.
-    pub(crate) fn pixels(self) -> Result<Raster, ImageError> {
-        let (width, height) = self.size();
-        let whole = Region {
-            left: 0.0,
-            top: 0.0,
-            width: f64::from(width),
-            height: f64::from(height),
-        };
-        self.resample(whole, (width, height))
-    }
-
-    /// Brings a region to a size.
-    pub(crate) fn resample(self, region: Region, size: (u32, u32)) -> Result<Raster, ImageError> {
-        match self {
-            Self::Raster(raster) => resample(raster, region, size),
-            Self::Planes(planes) => planes.resample(region, size),
-        }
-    }
+/// The size of the decoded picture: the source's divided by the scale, rounded up.
+fn size(plan: &Plan) -> (u32, u32) {
+    let scale = u32::from(plan.decode_scale);
+    (plan.info.width.div_ceil(scale), plan.info.height.div_ceil(scale))
 }
 
 /// A moment of an animation.
@@ -116,7 +89,7 @@ pub(crate) fn each_moment(
 }
 
 /// An `io::Error` that came out of a decoder: ours come back as what they were, the rest is the source's end.
-fn from_io(format: Format, offset: u64, error: &io::Error) -> ImageError {
+pub(crate) fn from_io(format: Format, offset: u64, error: &io::Error) -> ImageError {
     match Stop::of(error) {
         Some(Stop::Source(inner)) => ImageError::Source(inner.clone()),
         Some(Stop::Cancelled) => ImageError::Cancelled,

@@ -1,14 +1,14 @@
 //! PNG row by row through the png crate; interlaced rows are put in their place here.
 
 use super::{Job, from_io};
-use crate::pixels::{Channels, Raster};
+use crate::pixels::{Channels, Model, Raster, Shape, Sink, zeroed};
 use crate::source::SourceReader;
 use crate::{Format, ImageError};
 use png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, Limits, Transformations};
 
-pub(super) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
+pub(super) fn decode(job: &Job<'_>, sink: &mut Sink<'_>) -> Result<(), ImageError> {
     let mut reader = SourceReader::new(job.source, job.cancel).releasing();
-    let decoded = run(job, &mut reader);
+    let decoded = run(&mut reader, sink);
     let offset = reader.stood_at();
     decoded.map_err(|failure| match failure {
         Failure::Decoder(DecodingError::IoError(error)) => from_io(Format::Png, offset, &error),
@@ -51,7 +51,7 @@ const ADAM7: [(u32, u32, u32, u32); 7] = [
     (0, 1, 1, 2),
 ];
 
-fn run(job: &Job<'_>, source: &mut SourceReader<'_>) -> Result<Raster, Failure> {
+fn run(source: &mut SourceReader<'_>, sink: &mut Sink<'_>) -> Result<(), Failure> {
     let mut options = DecodeOptions::default();
     options.set_ignore_text_chunk(true);
     options.set_ignore_iccp_chunk(true);
@@ -61,29 +61,37 @@ fn run(job: &Job<'_>, source: &mut SourceReader<'_>) -> Result<Raster, Failure> 
     decoder.set_transformations(Transformations::EXPAND);
     let mut reader = decoder.read_info()?;
     let (width, height, interlaced) = (reader.info().width, reader.info().height, reader.info().interlaced);
-    if (width, height) != (job.plan.info.width, job.plan.info.height) {
-        return Err(ImageError::corrupt(Format::Png, 16, "the header says two different sizes").into());
-    }
     let (color, depth) = reader.output_color_type();
     let row = Row {
         color,
         wide: depth == BitDepth::Sixteen,
     };
-    let mut raster = Raster::zeroed(width, height, row.channels())?;
-    let (stride, size) = (raster.stride(), row.channels().count());
+    let channels = row.channels();
+    let size = channels.count();
+    // Before anything is allocated: what the limits were asked about was the header's size.
+    let shape = Shape {
+        size: (width, height),
+        channels,
+        per_pixel: (1.0, 1.0),
+    };
+    sink.begin(shape.size, Model::Pixels, &[shape])?;
     if !interlaced {
         let missing = || ImageError::corrupt(Format::Png, 0, "rows are missing");
-        for to in raster.data.chunks_exact_mut(stride) {
+        let mut samples = zeroed(width as usize * size)?;
+        for _ in 0..height {
             if row.is_ready() {
-                reader.read_row(to)?.ok_or_else(missing)?;
+                reader.read_row(&mut samples)?.ok_or_else(missing)?;
             } else {
                 let from = reader.next_row()?.ok_or_else(missing)?;
-                row.convert(from.data(), to.chunks_exact_mut(size));
+                row.convert(from.data(), samples.chunks_exact_mut(size));
             }
+            sink.push(0, &samples)?;
         }
         ended(reader.finish())?;
-        return Ok(raster);
+        return Ok(());
     }
+    let mut raster = Raster::zeroed(width, height, channels)?;
+    let stride = raster.stride();
     for (first_column, column_step, first_row, row_step) in ADAM7 {
         if first_column >= width || first_row >= height {
             continue;
@@ -106,7 +114,8 @@ fn run(job: &Job<'_>, source: &mut SourceReader<'_>) -> Result<Raster, Failure> 
         }
     }
     ended(reader.finish())?;
-    Ok(raster)
+    sink.take(raster)?;
+    Ok(())
 }
 
 /// All rows are there; what follows may be odd, but it may not be missing.

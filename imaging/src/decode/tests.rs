@@ -17,8 +17,9 @@ fn run(bytes: &[u8], options: &str, limits: &Limits, cancel: &dyn Fn() -> bool) 
         codecs: &crate::NativeCodecs,
         cancel,
         observe: &|_| (),
+        overlays: &Overlays::default(),
     };
-    decode(&job)?.pixels()
+    decode_whole(&job)
 }
 
 fn decoded(bytes: &[u8], options: &str) -> Result<Raster, ImageError> {
@@ -339,17 +340,18 @@ fn bytes_are_released_behind_the_decoder() {
         let source = Forgetful::new(bytes);
         let info: ImageInfo = probe(&source, &Limits::EDGE).unwrap();
         let plan = plan(&info, &Resolved::parse("format=png").unwrap(), &Limits::EDGE).unwrap();
-        decode(&Job {
+        decode_whole(&Job {
             source: &source,
             plan: &plan,
             limits: &Limits::EDGE,
             codecs: &crate::NativeCodecs,
             cancel: &|| false,
             observe: &|_| (),
+            overlays: &Overlays::default(),
         })
         .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(
-            name.starts_with("webp") || name == "tiff" || source.forgotten() > 0,
+            name.starts_with("webp lossless") || name == "tiff" || source.forgotten() > 0,
             "{name}"
         );
     }
@@ -378,13 +380,14 @@ fn a_failing_source_is_not_a_corrupt_picture() {
     );
     let info = probe(&source, &Limits::EDGE).unwrap();
     let plan = plan(&info, &Resolved::parse("").unwrap(), &Limits::EDGE).unwrap();
-    let result = decode(&Job {
+    let result = decode_whole(&Job {
         source: &source,
         plan: &plan,
         limits: &Limits::EDGE,
         codecs: &crate::NativeCodecs,
         cancel: &|| false,
         observe: &|_| (),
+        overlays: &Overlays::default(),
     });
     assert_eq!(result.unwrap_err().code(), "source-failed");
 }

@@ -213,7 +213,7 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Job, decode};
+    use super::super::{Job, decode_whole};
     use crate::pixels::Raster;
     use crate::{ImageError, Limits, Resolved, plan, probe, samples};
     use tiff::encoder::{Compression, TiffEncoder, colortype};
@@ -222,15 +222,15 @@ mod tests {
     fn decoded(bytes: &Vec<u8>) -> Result<Raster, ImageError> {
         let info = probe(bytes, &Limits::EDGE)?;
         let plan = plan(&info, &Resolved::parse("").unwrap(), &Limits::EDGE)?;
-        decode(&Job {
+        decode_whole(&Job {
             source: bytes,
             plan: &plan,
             limits: &Limits::EDGE,
             codecs: &crate::NativeCodecs,
             cancel: &|| false,
             observe: &|_| (),
-        })?
-        .pixels()
+            overlays: &crate::draw::Overlays::default(),
+        })
     }
 
     fn written<C: colortype::ColorType>(size: (u32, u32), data: &[C::Inner], compression: Compression) -> Vec<u8>

@@ -5,6 +5,7 @@ mod gif;
 mod jpeg;
 mod palette;
 mod png;
+mod quantise;
 mod webp;
 mod webp_animation;
 mod webp_chunks;
@@ -13,6 +14,7 @@ pub(crate) use avif::AUTOMATIC_PIXELS as AUTOMATIC_AVIF_PIXELS;
 pub(crate) use gif::Animation as GifAnimation;
 pub(crate) use jpeg::coefficient_bytes as jpeg_coefficient_bytes;
 pub(crate) use jpeg::{Picture, encode as encode_jpeg};
+pub(crate) use quantise::BYTES_PER_INDEX;
 pub(crate) use webp_animation::Animation as WebpAnimation;
 
 use crate::metadata::Metadata;

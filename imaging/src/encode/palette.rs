@@ -61,21 +61,32 @@ pub(super) fn exact(raster: &Raster) -> Option<Indexed> {
         last = Some((color, index));
         indices.push(index);
     }
-    // PNG lists transparency from the palette's start, and its end may be left out.
-    let mut order: Vec<usize> = (0..table.colors.len()).collect();
-    order.sort_by_key(|index| table.colors.get(*index).is_none_or(|color| color[3] == 255));
-    let mut renamed = [0u8; 256];
-    let mut colors = Vec::new();
-    for old in order {
-        if let (Some(slot), Some(color)) = (renamed.get_mut(old), table.colors.get(old)) {
-            *slot = u8::try_from(colors.len()).ok()?;
-            colors.push(*color);
+    Some(
+        Indexed {
+            colors: table.colors,
+            indices,
         }
+        .in_order(),
+    )
+}
+
+impl Indexed {
+    /// PNG lists transparency from the palette's start, and its end may be left out.
+    pub(super) fn in_order(mut self) -> Self {
+        let mut order: Vec<(u8, [u8; 4])> = (0..=255).zip(self.colors.iter().copied()).collect();
+        order.sort_by_key(|(_, color)| color[3] == 255);
+        let mut renamed = [0u8; 256];
+        for (new, (old, _)) in (0..=255).zip(&order) {
+            if let Some(slot) = renamed.get_mut(usize::from(*old)) {
+                *slot = new;
+            }
+        }
+        for index in &mut self.indices {
+            *index = renamed.get(usize::from(*index)).copied().unwrap_or(0);
+        }
+        self.colors = order.into_iter().map(|(_, color)| color).collect();
+        self
     }
-    for index in &mut indices {
-        *index = renamed.get(usize::from(*index)).copied().unwrap_or(0);
-    }
-    Some(Indexed { colors, indices })
 }
 
 #[cfg(test)]

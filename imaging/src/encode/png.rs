@@ -1,13 +1,17 @@
-//! PNG through the png crate. Pictures of few colours get a palette, which loses nothing.
+//! PNG through the png crate. Pictures of few colours get a palette, which loses nothing; with a quality all do.
 
 use super::palette;
+use super::quantise::{colors, quantised};
 use crate::metadata::Metadata;
 use crate::pixels::{Channels, Raster};
 use crate::{CodecError, Encoding, ImageError};
 use png::{BitDepth, ColorType, Compression, Encoder, Filter, Info};
 
 pub(super) fn encode(raster: &Raster, encoding: &Encoding, metadata: &Metadata) -> Result<Vec<u8>, ImageError> {
-    let indexed = palette::exact(raster);
+    let indexed = match palette::exact(raster) {
+        None if encoding.quality_given => Some(quantised(raster, colors(encoding.quality), encoding.fast)?),
+        exact => exact,
+    };
     let mut bytes = Vec::new();
     let failed = |error: png::EncodingError| CodecError::Failed(error.to_string());
     let mut info = Info::with_size(raster.width, raster.height);

@@ -3,14 +3,19 @@
 use super::geometry::{Fit, Gravity};
 use super::value::{OptionValue, decimal, whole};
 use super::{Color, Decimal};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use core::fmt;
+
+/// Longest text, in the address's base64url.
+const MAX_TEXT: usize = 2048;
 
 /// What is drawn.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Overlay {
     /// A stored picture, by its id.
     Picture(String),
-    /// A text, in base64url as it was given.
+    /// A text; in the address it is base64url of UTF-8, without padding.
     Text(String),
 }
 
@@ -55,6 +60,28 @@ pub struct Draw {
     pub color: Option<Color>,
 }
 
+impl Draw {
+    /// A text in the middle.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::new(Overlay::Text(text.into()))
+    }
+
+    /// An overlay as it is where nothing more is said.
+    fn new(overlay: Overlay) -> Self {
+        Self {
+            overlay,
+            width: None,
+            height: None,
+            opacity: Decimal::ONE,
+            gravity: Gravity::CENTER,
+            fit: Fit::ScaleDown,
+            repeat: None,
+            color: None,
+        }
+    }
+}
+
 impl fmt::Display for Extent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -68,7 +95,7 @@ impl fmt::Display for Draw {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.overlay {
             Overlay::Picture(id) => write!(formatter, "u:{id}")?,
-            Overlay::Text(text) => write!(formatter, "t:{text}")?,
+            Overlay::Text(text) => write!(formatter, "t:{}", URL_SAFE_NO_PAD.encode(text))?,
         }
         if let Some(color) = self.color {
             write!(formatter, ";color={color}")?;
@@ -112,20 +139,35 @@ fn set<T>(slot: &mut Option<T>, value: Option<T>) -> Option<()> {
     Some(())
 }
 
+/// A side, a corner or a point: nothing is looked for in the picture to draw on.
+fn point(text: &str) -> Option<Gravity> {
+    Gravity::parse(text).filter(|gravity| matches!(gravity, Gravity::Point { .. }))
+}
+
+fn decoded(encoded: &str) -> Option<String> {
+    if encoded.is_empty() || encoded.len() > MAX_TEXT {
+        return None;
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(encoded).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+fn stored(text: &str) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    ((1..=64).contains(&text.len()) && text.bytes().all(plain)).then(|| text.to_owned())
+}
+
 impl OptionValue for Draw {
-    const ALLOWED: &'static str = "u:<id> or t:<base64url text>, then any of ;width= ;height= (pixels or a fraction below 1) ;opacity= (0 to 1) \
-        ;gravity= ;fit= ;repeat= (true, x or y) ;color=, each at most once";
+    const ALLOWED: &'static str = "u:<id> or t:<UTF-8 text in base64url, at most 2048 characters>, then any of ;width= ;height= (pixels or a \
+        fraction below 1) ;opacity= (0 to 1) ;gravity= (a side, a corner or XxY) ;fit= ;repeat= (true, x or y) ;color= (of a text), each at \
+        most once";
 
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(';');
         let subject = parts.next()?;
-        let word = |text: &str, max: usize| {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-            ((1..=max).contains(&text.len()) && text.bytes().all(plain)).then(|| text.to_owned())
-        };
         let overlay = match subject.split_once(':')? {
-            ("u", id) => Overlay::Picture(word(id, 64)?),
-            ("t", text) => Overlay::Text(word(text, 2048)?),
+            ("u", id) => Overlay::Picture(stored(id)?),
+            ("t", encoded) => Overlay::Text(decoded(encoded)?),
             _ => return None,
         };
         let (mut width, mut height, mut opacity, mut gravity) = (None, None, None, None);
@@ -136,9 +178,9 @@ impl OptionValue for Draw {
                 "width" => set(&mut width, extent(value))?,
                 "height" => set(&mut height, extent(value))?,
                 "opacity" => set(&mut opacity, decimal(value, Decimal::ZERO, Decimal::ONE))?,
-                "gravity" => set(&mut gravity, Gravity::parse(value))?,
+                "gravity" => set(&mut gravity, point(value))?,
                 "fit" => set(&mut fit, Fit::parse(value))?,
-                "color" => set(&mut color, Color::parse(value))?,
+                "color" if matches!(overlay, Overlay::Text(_)) => set(&mut color, Color::parse(value))?,
                 "repeat" => {
                     let axes = match value {
                         "true" => Some(Repeat::Both),
@@ -151,15 +193,66 @@ impl OptionValue for Draw {
                 _ => return None,
             }
         }
+        let plain = Self::new(overlay);
         Some(Self {
-            overlay,
             width,
             height,
-            opacity: opacity.unwrap_or(Decimal::ONE),
-            gravity: gravity.unwrap_or(Gravity::CENTER),
-            fit: fit.unwrap_or(Fit::ScaleDown),
+            opacity: opacity.unwrap_or(plain.opacity),
+            gravity: gravity.unwrap_or(plain.gravity),
+            fit: fit.unwrap_or(plain.fit),
             repeat,
             color,
+            ..plain
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(value: &str) -> Option<String> {
+        Draw::parse(value).map(|draw| draw.to_string())
+    }
+
+    #[test]
+    fn a_text_is_utf_8_in_base64url() {
+        // "Grüße", then what is no UTF-8, no base64url, padded, too long, or nothing.
+        let draw = Draw::parse("t:R3LDvMOfZQ").unwrap();
+        assert_eq!(draw.overlay, Overlay::Text("Grüße".to_owned()));
+        assert_eq!(draw, Draw::text("Grüße"));
+        assert_eq!(draw.to_string(), "t:R3LDvMOfZQ");
+        for bad in ["t:gA", "t:R3L+", "t:R3LDvMOfZQ==", "t:", "t:R"] {
+            assert_eq!(printed(bad), None, "{bad}");
+        }
+        assert!(printed(&format!("t:{}", "QUJD".repeat(512))).is_some());
+        assert_eq!(printed(&format!("t:{}", "QUJD".repeat(513))), None);
+    }
+
+    #[test]
+    fn one_draw_has_one_spelling() {
+        assert_eq!(
+            printed("u:logo;width=0.250;repeat=x;gravity=right-bottom;opacity=1.0;fit=scale-down;height=20").as_deref(),
+            Some("u:logo;gravity=bottom-right;height=20;repeat=x;width=0.25")
+        );
+        assert_eq!(printed("t:QQ;color=red").as_deref(), Some("t:QQ;color=#ff0000"));
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused() {
+        for bad in [
+            "u:a;gravity=auto",
+            "u:a;gravity=entropy",
+            "u:a;color=red",
+            "u:a;width=0",
+            "u:a;width=12001",
+            "u:a;opacity=1.1",
+            "u:a;width=3;width=4",
+            "u:a;repeat=false",
+            "u:a/b",
+            "x:a",
+        ] {
+            assert_eq!(printed(bad), None, "{bad}");
+        }
     }
 }

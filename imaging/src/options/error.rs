@@ -13,8 +13,6 @@ pub enum Fault {
     Value,
     /// It does not go with another option or with its place.
     Conflict,
-    /// The engine does not do it.
-    Unsupported,
 }
 
 /// One fault of the options.
@@ -56,8 +54,6 @@ impl OptionError {
             Fault::Duplicate => "the option is given more than once".to_owned(),
             Fault::Value => format!("'{}' is not valid: {}", self.value, self.allowed),
             Fault::Conflict => self.allowed.to_owned(),
-            Fault::Unsupported if self.value.is_empty() => format!("not available: {}", self.allowed),
-            Fault::Unsupported => format!("'{}' is not available: {}", self.value, self.allowed),
         }
     }
 }

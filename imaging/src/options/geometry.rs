@@ -42,6 +42,11 @@ impl OptionValue for Width {
 pub struct Height(u32);
 
 impl Height {
+    /// So many pixels, kept in the range.
+    pub(crate) fn of(pixels: u32) -> Self {
+        Self(pixels.clamp(1, MAX_SIDE))
+    }
+
     /// Pixels, 1 to [`MAX_SIDE`].
     #[must_use]
     pub const fn get(self) -> u32 {

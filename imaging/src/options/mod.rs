@@ -12,7 +12,6 @@ mod geometry;
 mod output;
 mod segment;
 mod signed;
-mod support;
 mod value;
 
 pub use color::Color;
@@ -27,8 +26,7 @@ pub use output::{Compression, MaxBytes, Metadata, OnError, OutputFormat, PresetN
 pub use signed::SignedPath;
 pub use value::Switch;
 
-use segment::Part;
-pub(crate) use segment::join;
+pub(crate) use segment::{Part, join};
 use signed::{Expiry, Signature};
 pub(crate) use value::OptionValue;
 
@@ -64,6 +62,10 @@ macro_rules! options {
                     sig: self.sig,
                 };
                 merged.preset = None;
+                // A preset that goes without the mark stays without it; an address can only do without it too.
+                if let (Some(asked), Some(allowed)) = (self.branding, preset.branding) {
+                    merged.branding = Some(Switch(asked.0 && allowed.0));
+                }
                 merged
             }
 

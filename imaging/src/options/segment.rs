@@ -9,13 +9,13 @@ pub(super) fn split(raw_segment: &str) -> impl Iterator<Item = &str> {
 }
 
 /// One `name=value`, not decoded yet.
-pub(super) struct Part<'a> {
-    pub(super) name: &'a str,
+pub(crate) struct Part<'a> {
+    pub(crate) name: &'a str,
     raw: &'a str,
 }
 
 impl<'a> Part<'a> {
-    pub(super) fn read(part: &'a str) -> Result<Self, OptionError> {
+    pub(crate) fn read(part: &'a str) -> Result<Self, OptionError> {
         let (name, raw) = part
             .split_once('=')
             .ok_or_else(|| OptionError::new(part, "", Fault::Conflict, "an option is written name=value"))?;
@@ -23,7 +23,7 @@ impl<'a> Part<'a> {
     }
 
     /// The value, percent-decoded once.
-    pub(super) fn decode(&self) -> Result<Cow<'a, str>, OptionError> {
+    pub(crate) fn decode(&self) -> Result<Cow<'a, str>, OptionError> {
         let malformed = || {
             OptionError::new(
                 self.name,

@@ -117,6 +117,16 @@ fn a_preset_fills_what_is_not_given() {
 }
 
 #[test]
+fn branding_needs_the_address_and_the_preset() {
+    let branded = |address: &str, preset: &str| parse(address).merge_under(&parse(preset)).branding.map(|on| on.0);
+    assert_eq!(branded("branding=true", "branding=true"), Some(true));
+    assert_eq!(branded("branding=true", "branding=false"), Some(false));
+    assert_eq!(branded("branding=false", "branding=true"), Some(false));
+    assert_eq!(branded("", "branding=true"), Some(true));
+    assert_eq!(branded("branding=true", ""), Some(true));
+}
+
+#[test]
 fn options_that_contradict_each_other_are_refused() {
     assert_eq!(
         faults("trim=1;1;1;1,trim.left=4"),
@@ -128,21 +138,6 @@ fn options_that_contradict_each_other_are_refused() {
     );
     assert!(
         ImageOptions::parse("trim=border,trim.border.keep=4,trim.border.color=red,trim.border.tolerance=255").is_ok()
-    );
-}
-
-#[test]
-fn what_is_not_done_is_refused_and_not_ignored() {
-    let errors = parse("f=svg,draw=u:abc,branding=true").unsupported();
-    let names: Vec<&str> = errors.iter().map(|error| error.option.as_str()).collect();
-    assert_eq!(names, ["format", "draw", "branding"]);
-    assert!(errors.iter().all(|error| error.fault == Fault::Unsupported));
-    assert_eq!(
-        parse(
-            "w=4,h=5,fit=pad,g=auto,zoom=0.5,segment=foreground,trim=border,blur=5,filter=sepia,max-bytes=5,q=5,f=auto,bg=red,rotate=90,flip=h,branding=false,metadata=keep"
-        )
-        .unsupported(),
-        []
     );
 }
 
@@ -188,7 +183,7 @@ fn option() -> impl Strategy<Value = (usize, String)> {
         (0u32..=100).prop_map(|opacity| (
             10,
             format!(
-                "draw=u:abc_-;opacity={};gravity=top;color=red",
+                "draw=t:YWJj;opacity={};gravity=top;color=red",
                 f64::from(opacity) / 100.0
             )
         )),

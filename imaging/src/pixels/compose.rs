@@ -69,6 +69,69 @@ pub(crate) fn pad(
     Ok(canvas)
 }
 
+/// Draws one picture over another, from a point on that may lie outside of it, and again beside itself along either axis.
+///
+/// Grey pictures stay as they are.
+pub(crate) fn cover(
+    raster: &mut Raster,
+    overlay: &Raster,
+    (left, top): (i64, i64),
+    (across, down): (bool, bool),
+    opacity: u8,
+) {
+    let (count, stride) = (raster.channels.count(), raster.stride());
+    let of = overlay.channels.count();
+    // Where the overlay's pixel for this one lies along an axis.
+    let within = |at: usize, start: i64, length: u32, repeated: bool| {
+        let length = i64::from(length);
+        let offset = at as i64 - start;
+        let offset = if repeated { offset.rem_euclid(length) } else { offset };
+        (0..length).contains(&offset).then_some(offset as usize)
+    };
+    let columns = |at: usize| within(at, left, overlay.width, across);
+    for (y, row) in raster.data.chunks_exact_mut(stride.max(1)).enumerate() {
+        let Some(line) = within(y, top, overlay.height, down) else {
+            continue;
+        };
+        let from = overlay.data.get(line * overlay.stride()..).unwrap_or_default();
+        for (x, pixel) in row.chunks_exact_mut(count).enumerate() {
+            let above = columns(x).and_then(|column| from.get(column * of..(column + 1) * of));
+            let above = match above {
+                Some([r, g, b, a]) => [*r, *g, *b, *a],
+                Some([r, g, b]) => [*r, *g, *b, 255],
+                Some([grey]) => [*grey, *grey, *grey, 255],
+                _ => continue,
+            };
+            let [r, g, b, a] = above;
+            let a = ((u32::from(a) * u32::from(opacity) + 127) / 255) as u8;
+            if a == 0 {
+                continue;
+            }
+            match pixel {
+                [red, green, blue, alpha] => {
+                    let under = Color {
+                        r: *red,
+                        g: *green,
+                        b: *blue,
+                        a: *alpha,
+                    };
+                    [*red, *green, *blue, *alpha] = over([r, g, b, a], under);
+                }
+                [red, green, blue] => {
+                    let under = Color {
+                        r: *red,
+                        g: *green,
+                        b: *blue,
+                        a: 255,
+                    };
+                    [*red, *green, *blue, _] = over([r, g, b, a], under);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 /// Adds a frame around a picture.
 pub(crate) fn add_border(raster: Raster, sides: Sides, color: Color) -> Result<Raster, ImageError> {
     let size = (

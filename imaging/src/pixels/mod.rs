@@ -8,17 +8,19 @@ mod planes;
 mod resample;
 mod saliency;
 mod segment;
+mod sink;
 mod trim;
 mod turn;
 
 pub(crate) use blur::{blur, blur_memory};
-pub(crate) use compose::{add_border, flatten, pad};
+pub(crate) use compose::{add_border, cover, flatten, pad};
 pub(crate) use effects::apply as apply_effects;
 pub(crate) use filters::filter;
-pub(crate) use planes::{Model, Planes, Samples};
-pub(crate) use resample::{resample, unpremultiply};
+pub(crate) use planes::{Model, Planes, limited_to_rgb};
+pub(crate) use resample::{Scaler, premultiply, resample, unpremultiply};
 pub(crate) use saliency::{entropic, salient, small};
 pub(crate) use segment::remove_background;
+pub(crate) use sink::{Fitting, Shape, Sink};
 pub(crate) use trim::inside;
 pub(crate) use turn::turn;
 
@@ -105,6 +107,7 @@ impl Raster {
     }
 
     /// Wraps pixels; `None` where their number is wrong.
+    #[cfg(test)]
     pub(crate) fn from_data(width: u32, height: u32, channels: Channels, data: Vec<u8>) -> Option<Self> {
         let bytes = u64::from(width) * u64::from(height) * channels.count() as u64;
         (data.len() as u64 == bytes).then_some(Self {

@@ -1,141 +1,86 @@
-//! Components as a decoder left them, each at its own resolution, and their way to pixels.
+//! Components as a decoder has them, and their way to pixels.
 
-use super::{Channels, Raster, resample};
+use super::{Channels, Raster};
+use crate::ImageError;
 use crate::color::Inks;
-use crate::{ImageError, Region};
 
 /// What components mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Model {
-    Grey,
+    /// One plane of grey, RGB or RGBA.
+    Pixels,
+    /// Three planes.
     Rgb,
     /// As JFIF defines it: BT.601, full range.
     YCbCr,
+    /// As video has it: BT.601, luminance from 16 to 235 and chroma from 16 to 240.
+    LimitedYCbCr,
     /// Ink; inverted where full ink is stored as 0.
-    Cmyk {
-        inverted: bool,
-    },
+    Cmyk { inverted: bool },
     /// Ink whose first three components are stored as `YCbCr`.
-    Ycck {
-        inverted: bool,
-    },
+    Ycck { inverted: bool },
 }
 
-/// One component.
-#[derive(Clone, Debug)]
-pub(crate) struct Samples {
-    raster: Raster,
-    /// Samples for a pixel, across and down.
-    per_pixel: (f64, f64),
+impl Model {
+    /// Whether there are luminance and chroma, in that order.
+    pub(crate) const fn has_chroma(self) -> bool {
+        matches!(self, Self::YCbCr | Self::LimitedYCbCr)
+    }
 }
 
-/// A decoded picture.
+/// A picture as its decoder's components, all at their final sizes.
 #[derive(Clone, Debug)]
 pub(crate) struct Planes {
-    pub(crate) width: u32,
-    pub(crate) height: u32,
     pub(crate) model: Model,
-    pub(crate) samples: Vec<Samples>,
+    pub(crate) planes: Vec<Raster>,
+    /// Chroma has a size of its own.
+    pub(crate) apart: bool,
     /// The press that the inks are for.
     pub(crate) inks: Option<Inks>,
 }
 
-impl Samples {
-    /// Takes the upper left `size` out of rows of `stride` bytes.
-    pub(crate) fn cut(mut data: Vec<u8>, stride: usize, size: (u32, u32), per_pixel: (f64, f64)) -> Self {
-        let (width, height) = (size.0 as usize, size.1 as usize);
-        if width < stride {
-            for row in 1..height {
-                data.copy_within(row * stride..row * stride + width, row * width);
-            }
-        }
-        data.truncate(width * height);
-        Self {
-            raster: Raster {
-                width: size.0,
-                height: size.1,
-                channels: Channels::Grey,
-                data,
-            },
-            per_pixel,
-        }
-    }
-
-    fn resample(self, region: Region, size: (u32, u32)) -> Result<Raster, ImageError> {
-        let (x, y) = self.per_pixel;
-        let region = Region {
-            left: region.left * x,
-            top: region.top * y,
-            width: region.width * x,
-            height: region.height * y,
-        };
-        resample(self.raster, region, size)
-    }
-}
-
 impl Planes {
-    /// Brings a region to a size, and the two chroma planes to one `sampling` times smaller; `Err` of the planes where they
-    /// are not luminance and chroma.
-    pub(crate) fn resample_apart(
-        self,
-        region: Region,
-        (width, height): (u32, u32),
-        sampling: u32,
-    ) -> Result<Result<[Raster; 3], Self>, ImageError> {
-        let Self { model, ref samples, .. } = self;
-        if model != Model::YCbCr || samples.len() != 3 {
-            return Ok(Err(self));
+    /// Luminance and chroma of full range, where they were to stay apart.
+    pub(crate) fn apart(self) -> Result<[Raster; 3], Self> {
+        if !self.apart {
+            return Err(self);
         }
-        let Ok([luma, blue, red]) = <[Samples; 3]>::try_from(self.samples) else {
-            return Err(ImageError::Internal("three components are not three"));
-        };
-        let smaller = (width.div_ceil(sampling), height.div_ceil(sampling));
-        // Where the size is odd, the last chroma sample reaches over the edge.
-        let reach = |length: f64, to: u32, full: u32| length * f64::from(to * sampling) / f64::from(full);
-        let wider = Region {
-            width: reach(region.width, smaller.0, width),
-            height: reach(region.height, smaller.1, height),
-            ..region
-        };
-        Ok(Ok([
-            luma.resample(region, (width, height))?,
-            blue.resample(wider, smaller)?,
-            red.resample(wider, smaller)?,
-        ]))
+        let model = self.model;
+        let mut planes = <[Raster; 3]>::try_from(self.planes).map_err(|planes| Self { planes, ..self })?;
+        if model == Model::LimitedYCbCr {
+            let [luma, chroma @ ..] = &mut planes;
+            stretch(luma, 16, 219, 0);
+            chroma.iter_mut().for_each(|plane| stretch(plane, 128, 224, 128));
+        }
+        Ok(planes)
     }
 
-    /// Brings a region to a size, and its components to grey or RGB.
+    /// Grey, RGB or RGBA.
     ///
     /// The conversion is linear, so it may as well come after the filter, on fewer pixels.
-    pub(crate) fn resample(self, region: Region, (width, height): (u32, u32)) -> Result<Raster, ImageError> {
-        let lost = ImageError::Internal("the resampler lost pixels");
-        let mut planes = self
-            .samples
-            .into_iter()
-            .map(|samples| Ok(samples.resample(region, (width, height))?.data));
-        let mut next = || {
-            planes
-                .next()
-                .unwrap_or(Err(ImageError::Internal("a component is missing")))
-        };
-        if self.model == Model::Grey {
-            return Raster::from_data(width, height, Channels::Grey, next()?).ok_or(lost);
+    pub(crate) fn join(self) -> Result<Raster, ImageError> {
+        let mut planes = self.planes.into_iter();
+        let mut next = || planes.next().ok_or(ImageError::Internal("a component is missing"));
+        let first = next()?;
+        if self.model == Model::Pixels {
+            return Ok(first);
         }
-        let mut raster = Raster::zeroed(width, height, Channels::Rgb)?;
-        let components = [next()?, next()?, next()?];
+        let mut raster = Raster::zeroed(first.width, first.height, Channels::Rgb)?;
+        let components = [first.data, next()?.data, next()?.data];
         match self.model {
-            Model::Grey | Model::Rgb => interleave(&mut raster.data, &components, |rgb| rgb),
+            Model::Pixels | Model::Rgb => interleave(&mut raster.data, &components, |rgb| rgb),
             Model::YCbCr => interleave(&mut raster.data, &components, to_rgb),
+            Model::LimitedYCbCr => interleave(&mut raster.data, &components, limited_to_rgb),
             Model::Cmyk { inverted } => {
                 interleave(&mut raster.data, &components, |ink| ink.map(|ink| light(ink, inverted)));
-                print(&mut raster.data, next()?, inverted, self.inks.as_ref())?;
+                print(&mut raster.data, next()?.data, inverted, self.inks.as_ref())?;
             }
             Model::Ycck { inverted } => {
                 // What converts to RGB is the light that the stored inks leave.
                 interleave(&mut raster.data, &components, |ycc| {
                     to_rgb(ycc).map(|ink| light(255 - ink, inverted))
                 });
-                print(&mut raster.data, next()?, inverted, self.inks.as_ref())?;
+                print(&mut raster.data, next()?.data, inverted, self.inks.as_ref())?;
             }
         }
         Ok(raster)
@@ -177,4 +122,28 @@ fn to_rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     let (cb, cr) = (i32::from(cb) - 128, i32::from(cr) - 128);
     // 1.402, 0.344136, 0.714136 and 1.772 with 16 bits of fraction.
     [y + 91_881 * cr, y - 22_554 * cb - 46_802 * cr, y + 116_130 * cb].map(|value| (value >> 16).clamp(0, 255) as u8)
+}
+
+/// As libwebp converts, in its fixed point: each product keeps 6 bits of fraction.
+#[inline(always)]
+pub(crate) fn limited_to_rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
+    let times = |value: u8, factor: i32| (i32::from(value) * factor) >> 8;
+    // 255 / 219, and for chroma 1.596, 0.391, 0.813 and 2.018, with 14 bits of fraction; the rest moves the zeroes.
+    let luma = times(y, 19_077);
+    [
+        luma + times(cr, 26_149) - 14_234,
+        luma - times(cb, 6_419) - times(cr, 13_320) + 8_708,
+        luma + times(cb, 33_050) - 17_685,
+    ]
+    .map(|value| (value >> 6).clamp(0, 255) as u8)
+}
+
+/// Makes a limited range a full one: what lies around `zero` in steps of which 255 are `range`, around `full_zero`.
+fn stretch(plane: &mut Raster, zero: i32, range: i32, full_zero: i32) {
+    for sample in &mut plane.data {
+        let steps = 255 * (i32::from(*sample) - zero);
+        // Rounded to the nearest, up at the middle.
+        let stretched = (2 * steps + range).div_euclid(2 * range) + full_zero;
+        *sample = stretched.clamp(0, 255) as u8;
+    }
 }

@@ -1,6 +1,6 @@
 //! How much memory a plan takes, from sizes alone. Never under what is measured; over it by less than two.
 
-use super::Plan;
+use super::{Drawing, Plan};
 use crate::{Format, ImageInfo};
 
 /// Bytes of memory, by what they are for.
@@ -10,9 +10,9 @@ pub struct Memory {
     pub source: u64,
     /// The colour profile with what is read from it, before anything is decoded.
     pub profile: u64,
-    /// Decoder with its result.
+    /// Decoder, with its result where that is there whole.
     pub decode: u64,
-    /// Decoded pixels, the resampler's intermediate rows and its result.
+    /// The same with the resampler, its rows and its result.
     pub resample: u64,
     /// Result, what the encoder makes of it, and the answer.
     pub encode: u64,
@@ -25,6 +25,9 @@ pub struct Memory {
 /// Tables, windows and small change.
 const FIXED: u64 = 512 * 1024;
 
+/// Bytes that an SVG document takes for each of its own, at most.
+const DOCUMENT: u64 = 24;
+
 impl Memory {
     pub(super) fn estimate(plan: &Plan) -> Self {
         let info = &plan.info;
@@ -34,7 +37,11 @@ impl Memory {
             u64::from(info.height).div_ceil(scale),
         );
         let channels = decoded_channels(plan);
-        let decoded = width * height * channels;
+        // A vector picture is drawn at its size, and at its own only where its pixels are looked at.
+        let decoded = match info.format {
+            Format::Svg if !plan.looks_at_pixels() => 0,
+            _ => width * height * channels,
+        };
         let decode = match info.format {
             Format::Jpeg => {
                 // Blocks reach over the edges, by at most an MCU of 32 pixels.
@@ -47,7 +54,9 @@ impl Memory {
                 } else {
                     1
                 };
+                // Samples of all components, which are only there at once where pixels decide.
                 let planes = (pixels + chroma * finer.min(scale * scale)) / (scale * scale);
+                let rows = (width + 32) * u64::from(info.components) * (32 / scale);
                 // A progressive file keeps the coefficients that the scale needs until its last scan.
                 let kept = |finer: u64| {
                     [63, 24, 4, 0]
@@ -64,9 +73,18 @@ impl Memory {
                 } else {
                     0
                 };
-                planes + coefficients
+                coefficients + if plan.looks_at_pixels() { planes } else { rows }
             }
-            // The decoder keeps planes of its own beside the pixels, and a copy of the compressed data.
+            // Planes with chroma at half the size, and a few rows of the decoder's.
+            Format::WebP if stays_planes(plan) => {
+                let planes = width * height + 2 * width.div_ceil(2) * height.div_ceil(2);
+                crate::decode::frame_memory(width, info.bytes) + if plan.looks_at_pixels() { planes } else { 0 }
+            }
+            // The same, joined with alpha, whose data are copied and made pixels of four bytes before.
+            Format::WebP if info.samples_per_pixel_quarters == 6 => {
+                decoded + 5 * width * height / 2 + crate::decode::frame_memory(width, info.bytes) + info.bytes
+            }
+            // The decoder keeps pixels of four bytes beside those that it returns, and a copy of the compressed data.
             Format::WebP => decoded + width * height * u64::from(info.samples_per_pixel_quarters) / 4 + info.bytes,
             Format::Gif => decoded + width * height,
             // The whole picture may be one strip, whose samples lie beside the pixels.
@@ -74,10 +92,12 @@ impl Memory {
                 decoded + width * height * u64::from(info.components) * u64::from(info.bit_depth).div_ceil(8)
             }
             Format::Avif => decoded + av1(info),
+            _ if streams(plan) => 2 * width * 8,
+            // The text, twice, and what is made of its elements: a few times as much.
+            Format::Svg => decoded + DOCUMENT * info.bytes + 1024 * 1024,
             _ => decoded + 2 * width * 8,
         };
         let (out_width, out_height) = (u64::from(plan.resized.0), u64::from(plan.resized.1));
-        let intermediate = width * out_height * channels;
         let resized = out_width * out_height * channels;
         let pixels = u64::from(plan.width) * u64::from(plan.height);
         let output = pixels * (3 + u64::from(plan.alpha || channels == 4));
@@ -96,14 +116,29 @@ impl Memory {
             Format::Gif => 4 * output + 2 * 1024 * 1024,
             // Planes of floats, and the text.
             Format::Blurhash | Format::Thumbhash => 10 * 8 * pixels,
+            // Colours in floating point, indices and the answer.
+            Format::Png if plan.encoding.quality_given => output + (crate::encode::BYTES_PER_INDEX + 3) * pixels,
             // Filtered rows and an answer that does not compress, growing.
             _ => 3 * output + 1024 * 1024,
         };
-        // JPEG's planes are resampled one by one, and joined at their new size; where pixels decide, they are joined before.
+        // Planes are there at their new size before they are joined.
         let resample = match info.format {
-            Format::Jpeg if plan.looks_at_pixels() => decode + 6 * width * height + intermediate + resized,
-            Format::Jpeg => decode + intermediate + 2 * resized,
-            _ => decoded + intermediate + resized,
+            // One layer; more of them are counted when the document is known.
+            Format::Svg => decode + 2 * resized,
+            _ if plan.looks_at_pixels() => {
+                let planes = if stays_planes(plan) && info.components > 1 {
+                    u64::from(info.components) * width * height
+                } else {
+                    0
+                };
+                let rows = scaler(plan, (width, height), channels);
+                (decode + planes + decoded).max(decoded + resized + rows)
+            }
+            _ if stays_planes(plan) => {
+                let components = u64::from(info.components);
+                decode + scaler(plan, (width, height), components) + (components + 3) * out_width * out_height
+            }
+            _ => decode + scaler(plan, (width, height), channels) + resized,
         };
         let blur = match plan.effects.blur {
             Some(_) => crate::pixels::blur_memory(out_width.max(out_height)),
@@ -124,17 +159,21 @@ impl Memory {
         };
         // The result is turned or padded into a second one before it is encoded.
         let encode = search + output + encoder.max(output + resized).max(blur).max(segment);
-        let source = info.bytes;
+        let marks = |bytes: fn(&Drawing) -> u64| plan.drawings.iter().map(bytes).sum::<u64>();
+        let most = plan.drawings.iter().map(Drawing::working_bytes).max();
+        // What is drawn is made when the picture has its size, beside a copy of it that is being padded.
+        let draw = most.map_or(0, |working| 2 * output + working);
+        let source = info.bytes + marks(Drawing::source_bytes);
         let (profile, tables) = profile(plan);
         let answer = answer(plan, pixels);
         let peak = if plan.animated {
             // The decoder keeps its canvas, and for WebP another one; each frame is a copy, for GIF beside what it covers.
             let canvas = decode + 2 * 4 * width * height;
             // The last two pictures, and the part that is written.
-            canvas + resample.max(encode + 2 * output) + 2 * answer
+            canvas + resample.max(encode.max(draw) + 2 * output) + 2 * answer
         } else {
-            decode.max(resample).max(encode)
-        };
+            decode.max(resample).max(encode).max(draw)
+        } + marks(Drawing::bytes);
         Self {
             source,
             profile,
@@ -144,6 +183,45 @@ impl Memory {
             answer,
             peak: FIXED + source + profile.max(tables + peak),
         }
+    }
+}
+
+/// Whether rows are resized as they are decoded.
+fn streams(plan: &Plan) -> bool {
+    let whole = plan.looks_at_pixels() || plan.info.progressive;
+    plan.info.format == Format::Png && !whole
+}
+
+/// What the resampler holds of a decoded picture: the rows that one resized row is made of, sums and weights.
+fn scaler(plan: &Plan, (width, height): (u64, u64), channels: u64) -> u64 {
+    let taps = |length: f64, to: u32| (6.0 * (length / f64::from(to.max(1))).max(1.0)).ceil() as u64 + 3;
+    let scale = f64::from(plan.decode_scale);
+    let least = plan.canvas.0.min(plan.canvas.1);
+    let rows = if !plan.looks_at_pixels() {
+        taps(plan.region.height / scale, plan.resized.1)
+    } else if plan.resolved.options.trim.is_none() {
+        // A part that fills the canvas is not made smaller than that.
+        taps(width.max(height) as f64, least)
+    } else {
+        height
+    };
+    // Weights in double precision until they are rounded: of each sample at most seven, or those of one that is enlarged.
+    let weights = |full: u64, to: u32| 12 * 7 * full.max(to.into()) + 64 * u64::from(to);
+    let row = width * channels + 64;
+    (rows.min(height) + 1) * row
+        + 4 * row
+        + 8 * (width + 16) * channels
+        + weights(width, plan.resized.0)
+        + weights(height, plan.resized.1)
+}
+
+/// Whether the decoder returns luminance and chroma apart.
+fn stays_planes(plan: &Plan) -> bool {
+    let info = &plan.info;
+    match info.format {
+        Format::Jpeg => true,
+        Format::WebP => info.samples_per_pixel_quarters == 6 && !info.alpha,
+        _ => false,
     }
 }
 

@@ -1,9 +1,11 @@
 //! What will be done, decided from the header alone: sizes, decode scale, format, memory. Pure.
 
+mod drawing;
 mod fit;
 mod memory;
 mod open;
 
+pub(crate) use drawing::Drawing;
 pub use fit::{Placement, place};
 pub use memory::Memory;
 
@@ -12,8 +14,8 @@ use crate::options::{
     OutputFormat, Pixels, Saturation, Segment, Sharpen, Sides, Switch, Tolerance, Trim, Width, Zoom,
 };
 use crate::{
-    Best, Fault, Format, FormatChoice, ImageError, ImageInfo, LimitKind, Limits, Orientation, Region, Resolved,
-    placeholder,
+    Best, Fault, Format, FormatChoice, ImageError, ImageInfo, ImageOptions, LimitKind, Limits, Orientation, Region,
+    Resolved, placeholder,
 };
 
 /// Which injected codec a plan needs; the caller may have to load it first.
@@ -118,6 +120,10 @@ pub struct Plan {
     pub encoding: Encoding,
     /// What it will take.
     pub memory: Memory,
+    /// What is drawn over the canvas.
+    pub(crate) drawings: Vec<Drawing>,
+    /// The stored picture among it.
+    pub(crate) overlay: Option<ImageInfo>,
     /// What is left of the upright picture after `trim`.
     pub(crate) kept: Rectangle,
     /// What was asked for.
@@ -130,10 +136,11 @@ pub(crate) type Rectangle = (u32, u32, u32, u32);
 impl Plan {
     /// The injected codecs that are needed: at most a decoder and an encoder.
     pub fn codecs(&self) -> impl Iterator<Item = Codec> {
-        let decoder = match self.info.format {
-            Format::Avif if self.encoding.format != Format::Json => Some(Codec::Av1),
-            _ => None,
-        };
+        let drawn = self.drawings.iter().filter_map(|drawing| drawing.picture.as_deref());
+        let is_read = core::iter::once(self)
+            .chain(drawn)
+            .any(|plan| plan.info.format == Format::Avif);
+        let decoder = (is_read && self.encoding.format != Format::Json).then_some(Codec::Av1);
         let encoder = match self.encoding.format {
             Format::WebP => Some(Codec::WebP),
             Format::Avif => Some(Codec::Avif),
@@ -144,7 +151,11 @@ impl Plan {
 
     /// Whether fewer bytes can be had at the same size.
     pub(crate) fn has_quality(&self) -> bool {
-        matches!(self.encoding.format, Format::Jpeg | Format::WebP | Format::Avif)
+        match self.encoding.format {
+            Format::Jpeg | Format::WebP | Format::Avif => true,
+            Format::Png => self.encoding.quality_given,
+            _ => false,
+        }
     }
 
     /// `flip` and `rotate`.
@@ -156,27 +167,31 @@ impl Plan {
 /// Plans a transform.
 ///
 /// # Errors
-/// [`ImageError::BadOptions`] for options that are not done or do not fit this picture, [`ImageError::UnsupportedFormat`]
+/// [`ImageError::BadOptions`] for options that do not fit this picture, [`ImageError::UnsupportedFormat`]
 /// for what cannot be read or written, [`ImageError::TooLarge`] where a limit is passed, the memory among them
 /// ([`ImageError::is_heavy`]).
 pub fn plan(info: &ImageInfo, resolved: &Resolved, limits: &Limits) -> Result<Plan, ImageError> {
-    let unsupported = resolved.unsupported();
-    if !unsupported.is_empty() {
-        return Err(ImageError::BadOptions(unsupported));
-    }
     info.check(limits)?;
-    let mut plan = lay_out(info, resolved, limits, trim(resolved, info.upright_size())?)?;
-    if plan.encoding.format != Format::Json {
-        readable(info)?;
-        plan = if plan.is_open() {
-            plan.decode_finely(limits)
+    let plan = lay_out(info, resolved, limits, trim(resolved, info.upright_size())?, None)?;
+    if plan.encoding.format == Format::Json {
+        return Ok(plan);
+    }
+    readable(info)?;
+    plan.measured(limits)
+}
+
+impl Plan {
+    /// With what it takes.
+    fn measured(self, limits: &Limits) -> Result<Self, ImageError> {
+        let plan = if self.is_open() {
+            self.decode_finely(limits)
         } else {
-            let memory = Memory::estimate(&plan);
-            Plan { memory, ..plan }
+            let memory = Memory::estimate(&self);
+            Self { memory, ..self }
         };
         refuse(LimitKind::Memory, plan.memory.peak, limits.memory_bytes)?;
+        Ok(plan)
     }
-    Ok(plan)
 }
 
 fn refuse(what: LimitKind, value: u64, limit: u64) -> Result<(), ImageError> {
@@ -188,7 +203,13 @@ fn refuse(what: LimitKind, value: u64, limit: u64) -> Result<(), ImageError> {
 }
 
 /// Everything of a plan but its memory, for a part of the upright picture.
-fn lay_out(info: &ImageInfo, resolved: &Resolved, limits: &Limits, trimmed: Rectangle) -> Result<Plan, ImageError> {
+fn lay_out(
+    info: &ImageInfo,
+    resolved: &Resolved,
+    limits: &Limits,
+    trimmed: Rectangle,
+    overlay: Option<&ImageInfo>,
+) -> Result<Plan, ImageError> {
     let options = &resolved.options;
     let turn = resolved.turn();
     let turned = turn.size((trimmed.2, trimmed.3));
@@ -247,6 +268,12 @@ fn lay_out(info: &ImageInfo, resolved: &Resolved, limits: &Limits, trimmed: Rect
         background = Some(over_white(background.unwrap_or(Color::WHITE)));
     }
 
+    // A placeholder is too small to show them.
+    let drawings = if is_placeholder {
+        Vec::new()
+    } else {
+        drawing::drawings(resolved, placed.canvas, overlay, limits)?
+    };
     Ok(Plan {
         info: info.clone(),
         decode_scale: decode_scale(info, region, resized),
@@ -266,26 +293,14 @@ fn lay_out(info: &ImageInfo, resolved: &Resolved, limits: &Limits, trimmed: Rect
         height,
         encoding,
         memory: Memory::default(),
+        drawings,
+        overlay: overlay.cloned(),
         kept: trimmed,
         resolved: resolved.clone(),
     })
 }
 
 impl Resolved {
-    /// Every option that the engine would have to ignore, the format among them.
-    #[must_use]
-    pub fn unsupported(&self) -> Vec<OptionError> {
-        let format = match self.format {
-            FormatChoice::Given(format) => Some(format),
-            FormatChoice::Source | FormatChoice::Auto(_) => None,
-        };
-        crate::ImageOptions {
-            format,
-            ..self.options.clone()
-        }
-        .unsupported()
-    }
-
     pub(crate) fn dpr(&self) -> Decimal {
         self.options.dpr.map_or(Decimal::ONE, Dpr::get)
     }
@@ -479,7 +494,10 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool, pixels: u64) -> 
         FormatChoice::Given(OutputFormat::Json) => Format::Json,
         FormatChoice::Given(OutputFormat::Blurhash) => Format::Blurhash,
         FormatChoice::Given(OutputFormat::Thumbhash) => Format::Thumbhash,
-        FormatChoice::Given(_) => return Err(ImageError::Internal("an unsupported format was let through")),
+        FormatChoice::Given(OutputFormat::Svg) => sanitised(info, resolved)?,
+        FormatChoice::Given(OutputFormat::Auto) => {
+            return Err(ImageError::Internal("an unsettled format was let through"));
+        }
         // The one classic format that moves.
         FormatChoice::Auto(Best::Classic) if animated(info, resolved.options.anim) => Format::Gif,
         FormatChoice::Auto(Best::Classic) => classic,
@@ -493,12 +511,52 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool, pixels: u64) -> 
     Ok(Encoding {
         format,
         quality: resolved.quality().get(),
-        quality_given: resolved.options.quality.is_some(),
+        quality_given: resolved.options.quality.is_some()
+            && resolved.format != FormatChoice::Given(OutputFormat::PngForce),
         progressive: resolved.format != FormatChoice::Given(OutputFormat::BaselineJpeg),
         fast: resolved.options.compression.is_some(),
         metadata: resolved.options.metadata.unwrap_or(Metadata::Copyright),
         max_bytes: resolved.options.max_bytes.map(MaxBytes::get),
     })
+}
+
+/// `format=svg`: the document itself, sanitised. There is nothing else that could be done to it.
+fn sanitised(info: &ImageInfo, resolved: &Resolved) -> Result<Format, ImageError> {
+    if info.format != Format::Svg {
+        return Err(ImageError::unsupported(
+            info.format,
+            "only an SVG source is answered as SVG",
+        ));
+    }
+    let options = ImageOptions {
+        anim: None,
+        compression: None,
+        max_bytes: None,
+        metadata: None,
+        onerror: None,
+        quality: None,
+        ..resolved.options.clone()
+    };
+    let ignored = |(name, value): (&'static str, String)| {
+        OptionError::new(
+            name,
+            &value,
+            Fault::Conflict,
+            "format=svg answers the document as it is",
+        )
+    };
+    let mut errors: Vec<OptionError> = options.parts().into_iter().map(ignored).collect();
+    errors.extend(
+        resolved
+            .branding
+            .as_ref()
+            .map(|draw| ignored(("branding", draw.to_string()))),
+    );
+    if errors.is_empty() {
+        Ok(Format::Svg)
+    } else {
+        Err(ImageError::BadOptions(errors))
+    }
 }
 
 /// Whether a source moves and is not to be stopped.

@@ -13,7 +13,7 @@ impl Plan {
         let mut plan = Self {
             decode_scale: self.decode_scale,
             encoding: self.encoding,
-            ..lay_out(&self.info, &self.resolved, limits, kept)?
+            ..lay_out(&self.info, &self.resolved, limits, kept, self.overlay.as_ref())?
         };
         plan.memory = Memory::estimate(&plan);
         plan.memory.peak = plan.memory.peak.max(self.memory.peak);

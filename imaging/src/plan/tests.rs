@@ -207,7 +207,10 @@ fn what_cannot_be_done_is_said_before_any_work() {
     };
     assert_eq!(classic("format=auto-classic"), Format::Gif);
     assert_eq!(classic("format=auto-classic,anim=false"), Format::Png);
-    assert_eq!(refused(&jpeg(9, 9), "f=svg", &Limits::EDGE).code(), "bad-options");
+    assert_eq!(
+        refused(&jpeg(9, 9), "f=svg", &Limits::EDGE).code(),
+        "unsupported-format"
+    );
 }
 
 #[test]
@@ -285,4 +288,24 @@ proptest::proptest! {
         proptest::prop_assert_eq!((kept.decode_scale, kept.encoding), (plan.decode_scale, plan.encoding));
         proptest::prop_assert!(Memory::estimate(&kept).peak <= plan.memory.peak);
     }
+}
+
+#[test]
+fn sixteen_megapixels_of_lossy_webp_stay_planes() {
+    let info = ImageInfo {
+        samples_per_pixel_quarters: 6,
+        bytes: 6_000_000,
+        ..image(Format::WebP, 4608, 3456, false)
+    };
+    let memory = planned(&info, "width=1200,format=jpeg").memory;
+    assert!(memory.decode < 27_000_000, "{memory:?}");
+    assert!(memory.peak < 80 << 20, "{memory:?}");
+    // With alpha they are joined: more than four bytes a pixel, next to what they are made of.
+    let joined = ImageInfo {
+        alpha: true,
+        width: 2000,
+        height: 1500,
+        ..info
+    };
+    assert!(planned(&joined, "width=1200,format=jpeg").memory.decode > 6 * 2000 * 1500);
 }

@@ -199,6 +199,9 @@ fn detect(peek: &mut Peek<'_>) -> Result<Option<Format>, Stopped> {
 }
 
 fn read(peek: &mut Peek<'_>, limits: &Limits) -> Result<ImageInfo, Stopped> {
+    if svg::is_compressed(peek.up_to(0, 3)?) {
+        return Err(svg::compressed());
+    }
     let Some(format) = detect(peek)? else {
         // A head too short to tell is not a picture of another kind.
         return Err(if peek.is_partial() && peek.len() < 1024 {

@@ -67,16 +67,16 @@ fn extended(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
         components: 3 + u8::from(alpha),
         color_profile: profile,
         profile_bytes,
-        // The worst that may follow: a lossless frame.
+        // The worst that may follow: a lossless frame, unless a lossy one is found.
         samples_per_pixel_quarters: 16,
         frames: if animated { None } else { Some(1) },
         decodable: true,
         ..ImageInfo::new(Format::WebP, width, height)
     };
-    if peek.is_partial() || !(animated || exif) {
+    if peek.is_partial() {
         return Ok(info);
     }
-    let mut frames = 0;
+    let (mut frames, mut found) = (0, false);
     let mut offset = 30;
     for _ in 0..MAX_CHUNKS {
         if offset + 8 > peek.len() {
@@ -86,6 +86,15 @@ fn extended(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
         let length = u64::from(peek.le32(offset + 4)?);
         match &name {
             b"ANMF" => frames += 1,
+            b"VP8 " | b"VP8L" if !animated && !found => {
+                found = true;
+                if &name == b"VP8 " {
+                    info.samples_per_pixel_quarters = 6;
+                }
+                if !exif {
+                    break;
+                }
+            }
             b"EXIF" if length <= 64 * 1024 && offset + 8 + length <= peek.len() => {
                 let data = peek.exactly(offset + 8, usize::try_from(length).unwrap_or(0))?;
                 let exif = Exif::parse(data);

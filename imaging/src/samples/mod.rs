@@ -5,10 +5,12 @@
 )]
 
 mod avif;
+mod document;
 mod headers;
 mod scene;
 
 pub use avif::{AvifSample, AvifSampling};
+pub use document::svg;
 pub use headers::{bmp_with_data, jpeg_claiming, png_claiming, png_with_data, with_orientation};
 pub use scene::{scene, scene_rgba};
 

@@ -1,10 +1,10 @@
 //! Several pictures: on all cores, within one budget of memory, and none of them stops the others.
 
-use kado_imaging::Resolved;
+use kado_imaging::{Resolved, Source, Sources};
 use std::{
     collections::HashSet,
     fmt::Write as _,
-    fs::{self, File},
+    fs,
     io::Write as _,
     num::NonZero,
     path::{Path, PathBuf},
@@ -22,7 +22,7 @@ use crate::{
     inputs::{Input, Several, with_added_extension},
     picture::{look, make},
     progress::Progress,
-    source::FileSource,
+    source::{FileSource, overlay},
     wish::Wish,
     write::Rules,
 };
@@ -33,6 +33,7 @@ const SOME_FAILED: u8 = 1;
 /// What all threads share.
 struct Batch<'a> {
     wish: Resolved,
+    overlay: Option<FileSource>,
     folder: &'a Path,
     rules: Rules,
     budget: Budget,
@@ -58,7 +59,8 @@ pub(crate) fn run(several: &Several, wish: &Wish, args: &Args) -> Result<ExitCod
         }
     };
     let batch = Batch {
-        wish: wish.resolve()?,
+        wish: wish.resolve(),
+        overlay: overlay(args)?,
         folder,
         rules: Rules::new(several.files.iter().map(|input| input.path.as_path()), args.force),
         // As much as one picture alone may take.
@@ -103,16 +105,18 @@ impl Batch<'_> {
 
     fn make_one(&self, input: &Input) -> Result<(), ImageCommandError> {
         let name = input.path.display().to_string();
-        let file = File::open(&input.path).and_then(FileSource::new);
-        let source = file.map_err(ImageCommandError::io(&input.path))?;
-        let plan = look(&source, &name, &self.wish)?;
+        let sources = Sources {
+            picture: &FileSource::open(&input.path)?,
+            overlay: self.overlay.as_ref().map(|file| file as &dyn Source),
+        };
+        let plan = look(sources, &name, &self.wish)?;
         let output = self
             .folder
             .join(with_added_extension(&input.name, plan.encoding.format.extension()));
         self.claim(&output)?;
         self.rules.check(&output)?;
         let _loan = self.budget.borrow(plan.memory.peak);
-        let bytes = make(&source, &name, &plan)?.bytes;
+        let bytes = make(sources, &name, &plan)?.bytes;
         if let Some(folder) = output.parent() {
             fs::create_dir_all(folder).map_err(ImageCommandError::io(folder))?;
         }

@@ -1,6 +1,6 @@
 //! One picture: from a source to an answer, with what it took.
 
-use kado_imaging::{ImageError, NativeCodecs, Output, Plan, Resolved, Source, Stage, plan, probe, transform_observed};
+use kado_imaging::{ImageError, NativeCodecs, Output, Plan, Resolved, Sources, Stage, plan, probe, transform_observed};
 use std::{
     cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,18 +19,30 @@ pub(crate) struct Timed {
 }
 
 /// What a source would become.
-pub(crate) fn look(source: &dyn Source, name: &str, wish: &Resolved) -> Result<Plan, ImageCommandError> {
-    guarded(name, || plan(&probe(source, &LIMITS)?, wish, &LIMITS))
+pub(crate) fn look(sources: Sources<'_>, name: &str, wish: &Resolved) -> Result<Plan, ImageCommandError> {
+    let plan = guarded(name, || plan(&probe(sources.picture, &LIMITS)?, wish, &LIMITS))?;
+    let Some(id) = plan.overlay() else {
+        return Ok(plan);
+    };
+    let Some(overlay) = sources.overlay else {
+        return Err(ImageCommandError::usage(format!(
+            "draw=u:{id} is a stored picture, which this command does not have: name a file with --overlay"
+        )));
+    };
+    guarded(name, || {
+        let info = probe(overlay, &LIMITS).map_err(|error| ImageError::Overlay(Box::new(error)))?;
+        plan.with_overlay(&info, &LIMITS)
+    })
 }
 
 /// Makes it.
-pub(crate) fn make(source: &dyn Source, name: &str, plan: &Plan) -> Result<Output, ImageCommandError> {
-    watched(source, name, plan, &|_| ())
+pub(crate) fn make(sources: Sources<'_>, name: &str, plan: &Plan) -> Result<Output, ImageCommandError> {
+    watched(sources, name, plan, &|_| ())
 }
 
 /// Makes it and takes the time.
 pub(crate) fn make_timed(
-    source: &dyn Source,
+    sources: Sources<'_>,
     name: &str,
     plan: &Plan,
 ) -> Result<(Output, Vec<Timed>), ImageCommandError> {
@@ -44,7 +56,7 @@ pub(crate) fn make_timed(
             });
         }
     };
-    let output = watched(source, name, plan, &|stage| {
+    let output = watched(sources, name, plan, &|stage| {
         end();
         resident::reset();
         *running.borrow_mut() = Some((stage, Instant::now()));
@@ -53,9 +65,14 @@ pub(crate) fn make_timed(
     Ok((output, ended.take()))
 }
 
-fn watched(source: &dyn Source, name: &str, plan: &Plan, observe: &dyn Fn(Stage)) -> Result<Output, ImageCommandError> {
+fn watched(
+    sources: Sources<'_>,
+    name: &str,
+    plan: &Plan,
+    observe: &dyn Fn(Stage),
+) -> Result<Output, ImageCommandError> {
     guarded(name, || {
-        transform_observed(source, plan, &LIMITS, &NativeCodecs, &|| false, observe)
+        transform_observed(sources, plan, &LIMITS, &NativeCodecs, &|| false, observe)
     })
 }
 

@@ -1,8 +1,7 @@
 //! One picture, from a file or standard input, to a file or standard output.
 
-use kado_imaging::{Limits, Plan, Resolved, Source};
+use kado_imaging::{Limits, Plan, Resolved, Source, Sources};
 use std::{
-    fs::File,
     io::{self, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -12,7 +11,7 @@ use crate::{
     Args, ImageCommandError, LIMITS, explain,
     inputs::with_added_extension,
     picture::{look, make, make_timed},
-    source::FileSource,
+    source::{FileSource, overlay},
     wish::Wish,
     write::Rules,
 };
@@ -29,28 +28,32 @@ enum Target {
 
 pub(crate) fn run(input: Option<&Path>, wish: &Wish, args: &Args) -> Result<ExitCode, ImageCommandError> {
     let (source, name) = open(input)?;
-    let source = source.as_ref();
+    let overlay = overlay(args)?;
+    let sources = Sources {
+        picture: source.as_ref(),
+        overlay: overlay.as_ref().map(|file| file as &dyn Source),
+    };
     let target = target(args.output.as_deref());
     let resolved = match &target {
         Target::File(path) => wish.resolve_for(path)?,
-        _ => wish.resolve()?,
+        _ => wish.resolve(),
     };
     let rules = Rules::new(input, args.force);
     if let Target::File(path) = &target {
         rules.check(path)?;
     }
-    let plan = look(source, &name, &resolved)?;
+    let plan = look(sources, &name, &resolved)?;
     let place = place(target, input, &plan)?;
     if args.explain {
-        explained(source, &name, &resolved, &plan, &place, &rules)?;
+        explained(sources, &name, &resolved, &plan, &place, &rules)?;
     } else {
-        deliver(&place, &rules, &make(source, &name, &plan)?.bytes)?;
+        deliver(&place, &rules, &make(sources, &name, &plan)?.bytes)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn explained(
-    source: &dyn Source,
+    sources: Sources<'_>,
     name: &str,
     wish: &Resolved,
     plan: &Plan,
@@ -59,7 +62,7 @@ fn explained(
 ) -> Result<(), ImageCommandError> {
     let mut text = explain::plan(name, wish, plan);
     if !matches!(place, Target::None) {
-        let (output, stages) = make_timed(source, name, plan)?;
+        let (output, stages) = make_timed(sources, name, plan)?;
         deliver(place, rules, &output.bytes)?;
         text += &explain::stages(&stages, &output);
     }
@@ -79,9 +82,7 @@ fn open(input: Option<&Path>) -> Result<(Box<dyn Source>, String), ImageCommandE
     let Some(path) = input else {
         return Ok((Box::new(read_stdin(&LIMITS)?), "standard input".to_owned()));
     };
-    let file = File::open(path).and_then(FileSource::new);
-    let file = file.map_err(ImageCommandError::io(path))?;
-    Ok((Box::new(file), path.display().to_string()))
+    Ok((Box::new(FileSource::open(path)?), path.display().to_string()))
 }
 
 /// One byte more than is allowed is enough for the engine to refuse it.

@@ -1,7 +1,9 @@
 //! A file as the engine reads it: at an offset, never whole.
 
 use kado_imaging::{Source, SourceError};
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+
+use crate::{Args, ImageCommandError};
 
 /// An open file and its length, which is taken once.
 #[derive(Debug)]
@@ -11,10 +13,19 @@ pub(crate) struct FileSource {
 }
 
 impl FileSource {
-    pub(crate) fn new(file: File) -> io::Result<Self> {
-        let length = file.metadata()?.len();
-        Ok(Self { file, length })
+    pub(crate) fn open(path: &Path) -> Result<Self, ImageCommandError> {
+        let open = || {
+            let file = File::open(path)?;
+            let length = file.metadata()?.len();
+            Ok(Self { file, length })
+        };
+        open().map_err(ImageCommandError::io(path))
     }
+}
+
+/// The picture that `draw` means.
+pub(crate) fn overlay(args: &Args) -> Result<Option<FileSource>, ImageCommandError> {
+    args.overlay.as_deref().map(FileSource::open).transpose()
 }
 
 impl Source for FileSource {

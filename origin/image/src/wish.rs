@@ -28,7 +28,7 @@ impl Wish {
     }
 
     /// Options for an answer whose name does not matter.
-    pub(crate) fn resolve(&self) -> Result<Resolved, ImageCommandError> {
+    pub(crate) fn resolve(&self) -> Resolved {
         resolved(self.options.clone())
     }
 
@@ -52,25 +52,19 @@ impl Wish {
                 )));
             }
         };
-        resolved(ImageOptions {
+        Ok(resolved(ImageOptions {
             format: Some(format),
             ..self.options.clone()
-        })
+        }))
     }
 }
 
-fn resolved(options: ImageOptions) -> Result<Resolved, ImageCommandError> {
+fn resolved(options: ImageOptions) -> Resolved {
     let hints = ClientHints {
         accept: Some(ACCEPT.to_owned()),
         ..ClientHints::default()
     };
-    let resolved = negotiate(options, &hints, ENCODERS).resolved;
-    let unsupported = resolved.unsupported();
-    if unsupported.is_empty() {
-        Ok(resolved)
-    } else {
-        Err(ImageCommandError::options(&unsupported))
-    }
+    negotiate(options, &hints, ENCODERS).resolved
 }
 
 /// Lower-case, without the dot.

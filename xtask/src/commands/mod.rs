@@ -4,6 +4,7 @@ mod bench;
 mod build_edge;
 mod check;
 mod fresh;
+mod fuzz;
 mod outcome;
 mod sqlx;
 mod steps;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Test(test::Arguments),
     /// Renew the committed metadata of SQL queries in .sqlx, or compare it
     Sqlx(sqlx::Arguments),
+    /// Try random inputs on the transform engine
+    Fuzz(fuzz::Arguments),
     /// Measure
     #[command(subcommand)]
     Bench(bench::Command),
@@ -45,6 +48,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Check(arguments) => check::run(&workspace, &arguments),
         Command::Test(arguments) => test::run(&workspace, &arguments),
         Command::Sqlx(arguments) => sqlx::run(&workspace, &arguments),
+        Command::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Command::Bench(command) => bench::run(&workspace, command),
     }
 }

@@ -167,6 +167,44 @@ impl Codecs for NativeCodecs {
     }
 }
 
+/// The planes of a lossy picture, as libwebp decodes them; `None` where it refuses.
+#[cfg(test)]
+pub(crate) fn decode_yuv(bytes: &[u8]) -> Option<[Vec<u8>; 3]> {
+    use libwebp_sys::{WebPDecodeYUV, WebPFree};
+    let (mut width, mut height, mut stride, mut chroma_stride) = (0, 0, 0, 0);
+    let (mut blue, mut red) = (core::ptr::null_mut(), core::ptr::null_mut());
+    // SAFETY: the pointers lead to places for what is returned, and the bytes outlive the call.
+    let luma = unsafe {
+        WebPDecodeYUV(
+            bytes.as_ptr(),
+            bytes.len(),
+            &raw mut width,
+            &raw mut height,
+            &raw mut blue,
+            &raw mut red,
+            &raw mut stride,
+            &raw mut chroma_stride,
+        )
+    };
+    if luma.is_null() {
+        return None;
+    }
+    let plane = |start: *const u8, stride: i32, width: i32, height: i32| {
+        // SAFETY: the rows of each plane lie in the buffer that was returned, which is freed below.
+        let row = |y: i32| unsafe { core::slice::from_raw_parts(start.offset((y * stride) as isize), width as usize) };
+        (0..height).flat_map(row).copied().collect()
+    };
+    let half = ((width + 1) / 2, (height + 1) / 2);
+    let planes = [
+        plane(luma, stride, width, height),
+        plane(blue, chroma_stride, half.0, half.1),
+        plane(red, chroma_stride, half.0, half.1),
+    ];
+    // SAFETY: libwebp allocated the buffer, in one piece, and nothing refers to it any more.
+    unsafe { WebPFree(luma.cast()) };
+    Some(planes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

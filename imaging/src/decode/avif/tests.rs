@@ -18,8 +18,9 @@ fn decoded_by(file: &[u8], codecs: &dyn Codecs, cancel: &dyn Fn() -> bool) -> Re
         codecs,
         cancel,
         observe: &|_| (),
+        overlays: &crate::draw::Overlays::default(),
     };
-    crate::decode::decode(&job)?.pixels()
+    crate::decode::decode_whole(&job)
 }
 
 fn decoded(file: &[u8]) -> Result<Raster, ImageError> {

@@ -5,6 +5,7 @@ use super::header::{Header, Scan};
 use super::huffman::{Coefficient, DcTable, SkipTable, ValueTable};
 use super::layout::{Coefficients, Plane};
 use super::{Damage, Failure, Restarts};
+use crate::pixels::Sink;
 use crate::source::SourceReader;
 
 /// Tables of one component of a scan.
@@ -25,11 +26,12 @@ struct Slot {
     step: (usize, usize),
 }
 
-/// Decodes a scan into the planes. Says what ended it.
+/// Decodes a scan, and hands over its planes row by row. Says what ended it.
 pub(super) fn decode(
     header: &Header,
     scan: &Scan,
     planes: &mut [Plane],
+    sink: &mut Sink<'_>,
     window: &mut Window,
     reader: &mut SourceReader<'_>,
 ) -> Result<End, Failure> {
@@ -71,7 +73,7 @@ pub(super) fn decode(
     let mut restarts = Restarts::new(header.restart_interval);
     let mut predictions = [0i32; 4];
     let mut block = Coefficients::new();
-    for row in 0..size.1 as usize {
+    for _ in 0..size.1 {
         for column in 0..size.0 as usize {
             if restarts.is_due() {
                 bits = restarts.pass(window, reader)?;
@@ -86,12 +88,17 @@ pub(super) fn decode(
                 ) else {
                     continue;
                 };
-                let offset = plane.offset(column * slot.step.0 + slot.at.0, row * slot.step.1 + slot.at.1);
+                let offset = plane.offset(column * slot.step.0 + slot.at.0, slot.at.1);
                 read_block(&mut bits, window.bytes(), tables, prediction, plane, offset, &mut block)
                     .ok_or(Damage("bits that are no code"))?;
             }
             if window.is_overrun(&bits) {
                 return Err(Damage("a scan's data end too early").into());
+            }
+        }
+        for slot in slots.iter().filter(|slot| slot.at == (0, 0)) {
+            if let Some(plane) = planes.get_mut(slot.plane) {
+                plane.hand_over(slot.plane, slot.step.1, sink)?;
             }
         }
     }

@@ -4,7 +4,7 @@ use super::header::{Frame, Quantisation};
 use super::idct::{Block, flat, transform};
 use crate::ImageError;
 use crate::dct::ZIGZAG;
-use crate::pixels::zeroed;
+use crate::pixels::{Channels, Shape, Sink, zeroed};
 
 /// A component while it is decoded.
 pub(super) struct Plane {
@@ -14,7 +14,12 @@ pub(super) struct Plane {
     pub(super) blocks: (usize, usize),
     /// Bytes of a row.
     pub(super) stride: usize,
-    pub(super) samples: Vec<u8>,
+    /// The rows of one MCU.
+    samples: Vec<u8>,
+    /// Its size without the padding of its blocks.
+    size: (usize, usize),
+    /// Rows that have been handed over.
+    given: usize,
     /// The last coefficient, in zigzag order, that a block of this size needs.
     pub(super) last: u32,
     /// Where a coefficient goes, and what it is multiplied with; those that are not needed go beyond the block.
@@ -57,9 +62,10 @@ fn block_size(frame: &Frame, sampling: (u32, u32), scale: u32, full_chroma: bool
 }
 
 impl Plane {
-    /// The planes of a frame, all zeroes.
+    /// The planes of a frame.
     pub(super) fn all(frame: &Frame, scale: u32, full_chroma: bool) -> Result<Vec<Self>, ImageError> {
         let mcus = frame.mcus();
+        let largest = frame.largest_sampling();
         let plane = |sampling: (u32, u32)| {
             let (width, height) = block_size(frame, sampling, scale, full_chroma);
             let blocks = ((mcus.0 * sampling.0) as usize, (mcus.1 * sampling.1) as usize);
@@ -70,7 +76,12 @@ impl Plane {
                 block: (width as usize, height as usize),
                 blocks,
                 stride,
-                samples: zeroed(stride * blocks.1 * height as usize)?,
+                samples: zeroed(stride * (sampling.1 * height) as usize)?,
+                size: (
+                    (frame.width * sampling.0 * width).div_ceil(8 * largest.0) as usize,
+                    (frame.height * sampling.1 * height).div_ceil(8 * largest.1) as usize,
+                ),
+                given: 0,
                 last: last as u32,
                 targets: ZIGZAG.map(|at| (if needed(at) { at } else { 64 }, 1.0)),
                 dc_divisor: 1.0,
@@ -91,7 +102,32 @@ impl Plane {
         self.dc_divisor = f32::from(divisors.first().copied().unwrap_or(1));
     }
 
-    /// Where a block begins.
+    /// What the sink is told of it: its size, and its samples for a pixel.
+    pub(super) fn shape(&self, sampling: (u32, u32), largest: (u32, u32), scale: u32) -> Shape {
+        let base = (8 / scale).max(1);
+        let per_pixel =
+            |own: u32, block: usize, largest: u32| f64::from(own * block as u32) / f64::from(largest * base);
+        Shape {
+            size: (self.size.0 as u32, self.size.1 as u32),
+            channels: Channels::Grey,
+            per_pixel: (
+                per_pixel(sampling.0, self.block.0, largest.0),
+                per_pixel(sampling.1, self.block.1, largest.1),
+            ),
+        }
+    }
+
+    /// Gives so many rows of blocks to the sink.
+    pub(super) fn hand_over(&mut self, index: usize, blocks: usize, sink: &mut Sink<'_>) -> Result<(), ImageError> {
+        let rows = (blocks * self.block.1).min(self.size.1 - self.given);
+        for row in self.samples.chunks_exact(self.stride.max(1)).take(rows) {
+            sink.push(index, row.get(..self.size.0).unwrap_or_default())?;
+        }
+        self.given += rows;
+        Ok(())
+    }
+
+    /// Where a block of those rows begins.
     #[inline(always)]
     pub(super) const fn offset(&self, column: usize, row: usize) -> usize {
         row * self.block.1 * self.stride + column * self.block.0

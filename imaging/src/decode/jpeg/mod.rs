@@ -5,7 +5,8 @@
 //! header: segments up to a scan -> bits: its data, unstuffed -> baseline: blocks -> planes
 //!                                                            -> progressive: coefficients, at the end -> planes
 //! ```
-//! Planes stay as they are stored, chroma at its own resolution: resampling brings them to one size, once.
+//! Planes are handed over as they are stored, an MCU's rows at a time, chroma at its own resolution: resampling brings them
+//! to one size, once.
 
 mod baseline;
 mod bits;
@@ -21,7 +22,7 @@ use self::layout::Plane;
 use self::progressive::Stores;
 use super::{Job, from_io};
 use crate::color::Inks;
-use crate::pixels::{Planes, Samples};
+use crate::pixels::{Shape, Sink};
 use crate::source::SourceReader;
 use crate::{Format, ImageError, LimitKind};
 use std::io;
@@ -58,11 +59,11 @@ impl From<ImageError> for Failure {
 }
 
 /// Decodes at the plan's scale.
-pub(super) fn decode(job: &Job<'_>) -> Result<Planes, ImageError> {
+pub(super) fn decode(job: &Job<'_>, sink: &mut Sink<'_>) -> Result<(), ImageError> {
     // Read first: the bytes behind the decoder are released.
-    let inks = Inks::of(job.source, &job.plan.info, job.limits)?;
+    sink.inks = Inks::of(job.source, &job.plan.info, job.limits)?;
     let mut reader = SourceReader::new(job.source, job.cancel).releasing();
-    let planes = read(job, &mut reader).map_err(|failure| match failure {
+    read(job, &mut reader, sink).map_err(|failure| match failure {
         Failure::Damage(Damage(detail)) => ImageError::corrupt(Format::Jpeg, reader.stood_at(), detail),
         Failure::Io(error) => from_io(Format::Jpeg, reader.stood_at(), &error),
         Failure::TooLarge(what, limit, value) => ImageError::TooLarge {
@@ -71,11 +72,10 @@ pub(super) fn decode(job: &Job<'_>) -> Result<Planes, ImageError> {
             value: u64::from(value),
         },
         Failure::Engine(error) => error,
-    })?;
-    Ok(Planes { inks, ..planes })
+    })
 }
 
-fn read(job: &Job<'_>, reader: &mut SourceReader<'_>) -> Result<Planes, Failure> {
+fn read(job: &Job<'_>, reader: &mut SourceReader<'_>, sink: &mut Sink<'_>) -> Result<(), Failure> {
     let mut header = Header::default();
     let mut window = Window::new();
     let mut marker = None;
@@ -86,10 +86,15 @@ fn read(job: &Job<'_>, reader: &mut SourceReader<'_>) -> Result<Planes, Failure>
     while let Found::Scan(scan) = header.next_scan(reader, marker.take(), job.limits.scans)? {
         let Some(frame) = &header.frame else { break };
         if planes.is_empty() {
-            if (frame.width, frame.height) != (job.plan.info.width, job.plan.info.height) {
-                return Err(Damage("the frame has another size than the header that was planned with").into());
-            }
             planes = Plane::all(frame, scale, job.plan.full_chroma)?;
+            let largest = frame.largest_sampling();
+            let shapes: Vec<Shape> = planes
+                .iter()
+                .zip(&frame.components)
+                .map(|(plane, component)| plane.shape(component.sampling, largest, scale))
+                .collect();
+            let size = (frame.width.div_ceil(scale), frame.height.div_ceil(scale));
+            sink.begin(size, color_model(&header, frame), &shapes)?;
             if frame.progressive {
                 stores = Some(Stores::new(&planes)?);
             }
@@ -97,7 +102,7 @@ fn read(job: &Job<'_>, reader: &mut SourceReader<'_>) -> Result<Planes, Failure>
         let end = match &mut stores {
             Some(stores) if stores.needs(&scan) => progressive::decode(&header, &scan, stores, &mut window, reader)?,
             Some(_) => continue,
-            None => baseline::decode(&header, &scan, &mut planes, &mut window, reader)?,
+            None => baseline::decode(&header, &scan, &mut planes, sink, &mut window, reader)?,
         };
         if scan.band.0 == 0 {
             for entry in &scan.components {
@@ -117,40 +122,9 @@ fn read(job: &Job<'_>, reader: &mut SourceReader<'_>) -> Result<Planes, Failure>
         return Err(Damage("a component has no scan").into());
     }
     if let Some(stores) = stores {
-        stores.finish(&header, frame, &mut planes)?;
+        stores.finish(&header, frame, &mut planes, sink)?;
     }
-    Ok(assemble(&header, frame, planes, scale))
-}
-
-/// The planes without the padding of their blocks.
-fn assemble(header: &Header, frame: &Frame, planes: Vec<Plane>, scale: u32) -> Planes {
-    let largest = frame.largest_sampling();
-    let base = (8 / scale).max(1);
-    let cut = |(plane, sampling): (Plane, (u32, u32))| {
-        let (width, height) = (plane.block.0 as u32, plane.block.1 as u32);
-        let size = (
-            (frame.width * sampling.0 * width).div_ceil(8 * largest.0),
-            (frame.height * sampling.1 * height).div_ceil(8 * largest.1),
-        );
-        let per_pixel = |own: u32, block: u32, largest: u32| f64::from(own * block) / f64::from(largest * base);
-        Samples::cut(
-            plane.samples,
-            plane.stride,
-            size,
-            (
-                per_pixel(sampling.0, width, largest.0),
-                per_pixel(sampling.1, height, largest.1),
-            ),
-        )
-    };
-    let samplings = frame.components.iter().map(|component| component.sampling);
-    Planes {
-        width: frame.width.div_ceil(scale),
-        height: frame.height.div_ceil(scale),
-        model: color_model(header, frame),
-        samples: planes.into_iter().zip(samplings).map(cut).collect(),
-        inks: None,
-    }
+    Ok(())
 }
 
 /// What the components mean: as their markers say, or their names, in the order in which other decoders ask them.
@@ -158,7 +132,7 @@ fn color_model(header: &Header, frame: &Frame) -> crate::pixels::Model {
     use crate::pixels::Model;
     let ids: Vec<u8> = frame.components.iter().map(|component| component.id).collect();
     match (ids.as_slice(), header.adobe) {
-        ([_], _) => Model::Grey,
+        ([_], _) => Model::Pixels,
         ([_, _, _], _) if header.jfif => Model::YCbCr,
         ([_, _, _], Some(0)) | ([b'R', b'G', b'B'], None) => Model::Rgb,
         ([_, _, _, _], Some(2)) => Model::Ycck { inverted: true },

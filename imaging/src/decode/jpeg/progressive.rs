@@ -7,7 +7,7 @@ use super::huffman::{Coefficient, DcTable, SymbolTable, ValueTable};
 use super::layout::{Coefficients, Plane};
 use super::{Damage, Failure, Restarts};
 use crate::ImageError;
-use crate::pixels::zeroed_of;
+use crate::pixels::{Sink, zeroed_of};
 use crate::source::SourceReader;
 
 /// Coefficients of one component.
@@ -46,30 +46,44 @@ impl Stores {
         scan.band.0 == 0 || stores.into_iter().any(|store| store.kept > 1)
     }
 
-    /// Turns the coefficients into samples.
-    pub(super) fn finish(&self, header: &Header, frame: &Frame, planes: &mut [Plane]) -> Result<(), Damage> {
+    /// Turns the coefficients into samples, and hands them over.
+    pub(super) fn finish(
+        self,
+        header: &Header,
+        frame: &Frame,
+        planes: &mut [Plane],
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Failure> {
         let mut block = Coefficients::new();
-        for ((store, plane), component) in self.0.iter().zip(planes).zip(&frame.components) {
+        for (index, ((store, plane), component)) in self.0.into_iter().zip(planes).zip(&frame.components).enumerate() {
             plane.quantise(header.quantisation_of(component)?);
-            for (index, values) in store.values.chunks_exact(store.kept).enumerate() {
-                let offset = plane.offset(index % store.across, index / store.across);
-                let Some((dc, values)) = values.split_first() else {
-                    continue;
-                };
-                if plane.block == (1, 1) {
-                    plane.put_dc(offset, i32::from(*dc));
-                    continue;
+            for row in store.values.chunks_exact(store.across * store.kept) {
+                for (column, values) in row.chunks_exact(store.kept).enumerate() {
+                    transform(plane, column, values, &mut block);
                 }
-                for (index, value) in (1u32..).zip(values) {
-                    if *value != 0 {
-                        plane.set(&mut block, index, i32::from(*value));
-                    }
-                }
-                plane.put(offset, i32::from(*dc), &mut block);
+                plane.hand_over(index, 1, sink)?;
             }
         }
         Ok(())
     }
+}
+
+/// A block's samples, out of what is kept of it.
+#[inline(always)]
+fn transform(plane: &mut Plane, column: usize, values: &[i16], block: &mut Coefficients) {
+    let offset = plane.offset(column, 0);
+    let Some((dc, values)) = values.split_first() else {
+        return;
+    };
+    if plane.block == (1, 1) {
+        return plane.put_dc(offset, i32::from(*dc));
+    }
+    for (index, value) in (1u32..).zip(values) {
+        if *value != 0 {
+            plane.set(block, index, i32::from(*value));
+        }
+    }
+    plane.put(offset, i32::from(*dc), block);
 }
 
 /// Decodes a scan into the store. Says what ended it.

@@ -1,7 +1,8 @@
 use super::*;
+use crate::decode::decode_whole;
 use crate::pixels::Raster;
 use crate::samples::{JpegColor, JpegSample};
-use crate::{Limits, Region, Resolved, plan, probe};
+use crate::{Limits, Resolved, plan, probe};
 use proptest::prelude::*;
 
 /// Decodes at a scale, whatever a plan would choose.
@@ -11,22 +12,15 @@ fn at_scale(bytes: &[u8], scale: u8, full_chroma: bool) -> Result<Raster, ImageE
     let mut plan = plan(&info, &Resolved::parse("format=png").unwrap(), &Limits::EDGE)?;
     plan.decode_scale = scale;
     plan.full_chroma = full_chroma;
-    let planes = decode(&Job {
+    decode_whole(&Job {
         source: &source,
         plan: &plan,
         limits: &Limits::EDGE,
         codecs: &crate::NativeCodecs,
         cancel: &|| false,
         observe: &|_| (),
-    })?;
-    let (width, height) = (planes.width, planes.height);
-    let whole = Region {
-        left: 0.0,
-        top: 0.0,
-        width: f64::from(width),
-        height: f64::from(height),
-    };
-    planes.resample(whole, (width, height))
+        overlays: &crate::draw::Overlays::default(),
+    })
 }
 
 /// The same by an independent decoder.

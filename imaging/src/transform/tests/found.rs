@@ -182,16 +182,17 @@ fn a_flat_picture_is_centred() {
     for gravity in ["auto", "entropy"] {
         let resolved = Resolved::parse(&format!("width=50,height=50,fit=cover,gravity={gravity},zoom=1")).unwrap();
         let plan = plan(&info, &resolved, &Limits::EDGE).unwrap();
-        let raster = decode(&Job {
+        let raster = decode_whole(&Job {
             source: &flat,
             plan: &plan,
             limits: &Limits::EDGE,
             codecs: &crate::NativeCodecs,
             cancel: &|| false,
             observe: &|_| (),
+            overlays: &Overlays::default(),
         })
         .unwrap();
-        let settled = settle(raster, &plan, &Limits::EDGE).unwrap().1.unwrap();
+        let settled = settle(&raster, &plan, &Limits::EDGE).unwrap().unwrap();
         assert_eq!(settled.kept, (100, 0, 100, 100), "{gravity}");
     }
 }

@@ -41,6 +41,7 @@ fn describe(setting: &Setting) -> Value {
         Kind::Integer { min, max, unit } => ("integer", json!({ "min": min, "max": max, "unit": unit })),
         Kind::Number { min, max } => ("number", json!({ "min": min, "max": max })),
         Kind::Text { max } => ("text", json!({ "maxBytes": max })),
+        Kind::Color => ("color", Value::Null),
         Kind::Url => ("url", Value::Null),
         Kind::Origins => ("origins", Value::Null),
         Kind::Sources => ("sources", Value::Null),

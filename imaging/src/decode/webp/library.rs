@@ -1,6 +1,6 @@
-//! WebP through image-webp: lossy, lossless, with alpha, and the first frame of an animation.
+//! Lossless pictures, and animations with lossless and lossy frames, through image-webp.
 
-use super::{Job, Moment, from_io};
+use crate::decode::{Job, Moment, from_io};
 use crate::pixels::{Channels, Raster};
 use crate::source::SourceReader;
 use crate::{Format, ImageError};
@@ -14,7 +14,7 @@ pub(super) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
     decoded.map_err(|failure| failure.translated(offset))
 }
 
-pub(super) fn each_moment(
+pub(in crate::decode) fn each_moment(
     job: &Job<'_>,
     visit: &mut dyn FnMut(Moment<'_>) -> Result<(), ImageError>,
 ) -> Result<(), ImageError> {
