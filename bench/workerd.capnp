@@ -20,6 +20,7 @@ const transform :Workerd.Worker = (
     (name = "entry.js", esModule = embed "worker/entry.js"),
     (name = "index_bg.wasm", wasm = embed "worker/index_bg.wasm"),
     (name = "avif_enc.wasm", wasm = embed "worker/avif_enc.wasm"),
+    (name = "kado_edge_av1.wasm", wasm = embed "worker/kado_edge_av1.wasm"),
     (name = "webp_enc_simd.wasm", wasm = embed "worker/webp_enc_simd.wasm"),
   ],
   compatibilityDate = "2026-11-01",
