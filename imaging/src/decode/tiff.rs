@@ -3,7 +3,7 @@
 use super::{Job, from_io};
 use crate::pixels::{Channels, Raster};
 use crate::source::SourceReader;
-use crate::{Format, ImageError};
+use crate::{Format, ImageError, ImageInfo};
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{PhotometricInterpretation, Tag};
 use tiff::{ColorType, TiffError};
@@ -38,15 +38,18 @@ impl From<ImageError> for Failure {
     }
 }
 
-/// Bytes of a directory's value: strip tables and palettes.
-const VALUE_BYTES: usize = 1024 * 1024;
+/// Bytes that the largest strip or tile may take, and that the largest table may: all samples, and room for tiles that reach
+/// beyond a small picture.
+pub(crate) fn buffer_bytes(info: &ImageInfo) -> u64 {
+    let samples = u64::from(info.width) * u64::from(info.height) * u64::from(info.components);
+    samples * u64::from(info.bit_depth).div_ceil(8) + 1024 * 1024
+}
 
 fn run(job: &Job<'_>, reader: &mut SourceReader<'_>) -> Result<Raster, Failure> {
-    let bytes = usize::try_from(job.limits.memory_bytes).unwrap_or(usize::MAX);
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let mut limits = Limits::default();
-    limits.decoding_buffer_size = bytes;
-    limits.intermediate_buffer_size = bytes;
-    limits.ifd_value_size = VALUE_BYTES;
+    limits.decoding_buffer_size = size(buffer_bytes(&job.plan.info));
+    limits.intermediate_buffer_size = size(job.plan.info.bytes);
     let mut decoder = Decoder::new(reader)?.with_limits(limits);
     let (width, height) = decoder.dimensions()?;
     // What is allocated below follows from this size, and the limits were asked about the other.

@@ -23,7 +23,7 @@ pub struct Memory {
 }
 
 /// Tables, windows and small change.
-const FIXED: u64 = 512 * 1024;
+const FIXED: u64 = 1024 * 1024;
 
 /// Bytes that an SVG document takes for each of its own, at most.
 const DOCUMENT: u64 = 24;
@@ -87,9 +87,10 @@ impl Memory {
             // The decoder keeps pixels of four bytes beside those that it returns, and a copy of the compressed data.
             Format::WebP => decoded + width * height * u64::from(info.samples_per_pixel_quarters) / 4 + info.bytes,
             Format::Gif => decoded + width * height,
-            // The whole picture may be one strip, whose samples lie beside the pixels.
+            // The whole picture may be one strip, whose samples lie beside the pixels; the tables are read before.
             Format::Tiff => {
-                decoded + width * height * u64::from(info.components) * u64::from(info.bit_depth).div_ceil(8)
+                let samples = crate::decode::tiff_buffer_bytes(info);
+                (decoded + samples).max(2 * samples)
             }
             Format::Avif => decoded + av1(info),
             _ if streams(plan) => 2 * width * 8,
