@@ -33,6 +33,20 @@ extern "C" {
     #[wasm_bindgen(js_namespace = kadoCodecs, js_name = loadAv1, catch)]
     fn codec_load_av1() -> Result<Promise, JsValue>;
 
+    #[wasm_bindgen(js_name = getReader, method, js_class = "ReadableStream", catch)]
+    fn get_reader(this: &BodyStream, options: &JsValue) -> Result<BodyReader, JsValue>;
+
+    type BodyStream;
+
+    /// A reader that fills buffers.
+    pub(crate) type BodyReader;
+
+    #[wasm_bindgen(method, catch)]
+    fn read(this: &BodyReader, view: &Uint8Array, options: &JsValue) -> Result<Promise, JsValue>;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn cancel(this: &BodyReader) -> Promise;
+
     /// An instantiated encoder, or the AV1 decoder.
     pub(crate) type CodecModule;
 
@@ -189,6 +203,35 @@ pub(crate) fn response(status: u16, headers: &Headers, body: &JsValue) -> Result
     init.set_headers(headers);
     let constructor = Reflect::get(&js_sys::global(), &JsValue::from_str("Response"))?.dyn_into::<Function>()?;
     Reflect::construct(&constructor, &Array::of2(body, &init))?.dyn_into::<Response>()
+}
+
+/// An object of one field.
+fn object(name: &str, value: &JsValue) -> Result<JsValue, JsValue> {
+    let object = Object::new();
+    Reflect::set(&object, &JsValue::from_str(name), value)?;
+    Ok(object.into())
+}
+
+/// A reader of a body's bytes, which must not have one yet.
+pub(crate) fn body_reader(body: &web_sys::ReadableStream) -> Result<BodyReader, JsValue> {
+    body.unchecked_ref::<BodyStream>()
+        .get_reader(&object("mode", &JsValue::from_str("byob"))?)
+}
+
+/// The next `length` bytes of a body, fewer where it ends and none behind its end.
+///
+/// One promise for many of a connection's packets: a megabyte read packet by packet costs several milliseconds.
+pub(crate) async fn read_body(reader: &BodyReader, length: u32) -> Result<Uint8Array, JsValue> {
+    let all = object("min", &JsValue::from(length))?;
+    let read = JsFuture::from(reader.read(&Uint8Array::new_with_length(length), &all)?).await?;
+    let bytes: Uint8Array = Reflect::get(&read, &JsValue::from_str("value"))?.dyn_into()?;
+    // A view on a buffer that is mostly empty would keep all of it.
+    let is_small = bytes.length() < length / 2;
+    Ok(if is_small {
+        bytes.slice(0, bytes.length())
+    } else {
+        bytes
+    })
 }
 
 /// The body of a response as one buffer outside linear memory.

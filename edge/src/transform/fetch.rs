@@ -1,14 +1,12 @@
 //! Fetching a job's source: from the origin, through the egress, or out of the request itself.
 
-use js_sys::{Reflect, Uint8Array};
 use kado_shared::{
     headers::{KADO_ALLOW_PORT, KADO_ALLOW_PRIVATE, KADO_EGRESS_ERROR, KADO_MAX_BYTES, KADO_SOURCE, KADO_TIMEOUT_MS},
     job::{JobSource, TransformJob},
     problem::{Code, Problem},
 };
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
-use web_sys::{ReadableStream, ReadableStreamDefaultReader, Request, Response};
+use web_sys::{ReadableStream, Request, Response};
 use worker::Env;
 
 use super::chunks::Chunks;
@@ -18,6 +16,9 @@ use crate::{
     internal::{self, Principal},
     js,
 };
+
+/// Bytes of a body that are waited for at once. A body lies in memory in pieces of this size.
+const AT_ONCE: u32 = 256 * 1024;
 
 /// What came of a fetch.
 pub(super) enum Fetched {
@@ -238,19 +239,16 @@ async fn drain(body: Option<ReadableStream>, declared: Option<u64>, most: u64) -
     }
     let cut = || Refusal::new(Code::SourceFailed, "the source ended before it was complete");
     if let Some(body) = body {
-        let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
+        let reader = js::body_reader(&body).map_err(|_| cut())?;
         loop {
-            let read = JsFuture::from(reader.read())
+            let left = declared.map_or(u64::from(AT_ONCE), |length| length.saturating_sub(chunks.total()));
+            let length = u32::try_from(left).unwrap_or(AT_ONCE).clamp(1, AT_ONCE);
+            let chunk = js::read_body(&reader, length)
                 .await
                 .map_err(|error| if is_timeout(&error) { timed_out() } else { cut() })?;
-            let field = |name: &str| Reflect::get(&read, &JsValue::from_str(name));
-            if field("done").is_ok_and(|done| done.is_truthy()) {
+            if chunk.length() == 0 {
                 break;
             }
-            let chunk = field("value")
-                .ok()
-                .and_then(|value| value.dyn_into::<Uint8Array>().ok())
-                .ok_or_else(cut)?;
             chunks.push(chunk);
             if chunks.total() > most {
                 // The rest is not wanted; what the stream says to that is of no use either.

@@ -12,8 +12,8 @@ use super::worker::Worker;
 use crate::commands::bench::numbers::median;
 use crate::commands::bench::partner::Partner;
 
-/// Rounds before the first measured one: code is compiled, memory grows.
-const WARM_UP: usize = 2;
+/// Rounds before the first measured one: V8 compiles what it finds to be hot anew, memory grows.
+const WARM_UP: usize = 6;
 
 /// The sides that live through all cases.
 pub(super) struct Sides {
