@@ -3,8 +3,20 @@
 use std::io;
 use std::path::Path;
 
-use kado_imaging::samples::{self, JpegColor, JpegSample};
+use kado_imaging::samples::{self, AvifSample, AvifSampling, JpegColor, JpegSample};
 use kado_imaging::{Limits, NativeCodecs, Resolved, process};
+
+/// A document with a picture in it, clipped, and an address that is not to be followed.
+const PICTURE_IN_SVG: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" width="30" height="20"><clipPath id="c">
+<ellipse cx="9" cy="9" rx="8" ry="5"/></clipPath><image width="20" height="20" clip-path="url(#c)" href="data:image/gif;base64,R0lGODlhAQABAIAAAP8AAAAAACwAAAAAAQABAAACAkQBADs="/>
+<image href="https://example.org/a.png" width="3" height="3"/><switch><text x="2" y="9" textLength="20">a<tspan dy="3">b</tspan></text></switch></svg>"##;
+
+/// What comes in a sheet of styles, markers, nested documents, and filters that take each other's results.
+const STYLED_SVG: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 60 40"><style>path,.m>g{marker:url(#m);stroke:red}#a:first-child{opacity:.5}</style>
+<marker id="m" orient="auto" markerWidth="3" markerHeight="3"><path d="M0 0h3v3z"/></marker><symbol id="s" viewBox="0 0 9 9"><rect width="9" height="9"/></symbol>
+<filter id="f"><feTurbulence baseFrequency=".1" result="t"/><feDisplacementMap in="SourceGraphic" in2="t" scale="4"/><feMerge><feMergeNode/><feMergeNode in="t"/></feMerge></filter>
+<g class="m" filter="url(#f)"><path id="a" d="M5 5l10 10t9 -8q3 3 9 9" stroke-dasharray="3 1"/><use href="#s" width="9" transform="skewX(9)"/></g>
+<svg x="30" width="20" height="50%"><polygon points="1,1 9,2 4,8" paint-order="stroke" mix-blend-mode="multiply"/></svg></svg>"##;
 
 fn main() -> io::Result<()> {
     let folder = std::env::args()
@@ -26,7 +38,8 @@ fn main() -> io::Result<()> {
         let answer = process(&png, &resolved, &Limits::EDGE, &NativeCodecs, &|| false);
         answer.expect("a sample can be encoded").bytes
     };
-    let files: [(&str, Vec<Vec<u8>>); 6] = [
+    let avif = |sample: AvifSample| sample.encode(24, 18);
+    let files: [(&str, Vec<Vec<u8>>); 8] = [
         (
             "jpeg",
             vec![
@@ -56,10 +69,36 @@ fn main() -> io::Result<()> {
         ("gif", vec![samples::gif(20, 20, 1), samples::gif(20, 20, 3)]),
         ("bmp", vec![samples::bmp(20, 20)]),
         ("tiff", vec![samples::tiff(20, 20)]),
+        (
+            "avif",
+            vec![
+                avif(AvifSample {
+                    sampling: AvifSampling::Quarter,
+                    ..AvifSample::default()
+                }),
+                avif(AvifSample {
+                    depth: 10,
+                    alpha: true,
+                    turned: 1,
+                    ..AvifSample::default()
+                }),
+                avif(AvifSample {
+                    sampling: AvifSampling::Grey,
+                    grid: (2, 1),
+                    ..AvifSample::default()
+                }),
+            ],
+        ),
+        (
+            "svg",
+            [&samples::svg(40, 30), PICTURE_IN_SVG, STYLED_SVG]
+                .map(|text| text.as_bytes().to_vec())
+                .to_vec(),
+        ),
     ];
     for (target, pictures) in &files {
         for (index, picture) in pictures.iter().enumerate() {
-            for options in 0..8u8 {
+            for options in 0..9u8 {
                 write(
                     &folder.join(target),
                     &format!("seed-{index}-{options}"),

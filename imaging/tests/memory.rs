@@ -1,7 +1,7 @@
 //! What plans foresee, against what is taken: never less, and seldom twice as much.
 
 use kado_imaging::samples::{self, JpegColor, JpegSample};
-use kado_imaging::{Limits, NativeCodecs, Resolved, plan, probe, transform};
+use kado_imaging::{ImageError, LimitKind, Limits, NativeCodecs, Resolved, plan, probe, transform};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -16,6 +16,26 @@ fn jpeg(color: JpegColor, progressive: bool) -> Vec<u8> {
     sample.encode(2400, 1800)
 }
 
+/// A picture with XMP, whose frame is larger than its screen.
+fn overhanging_gif() -> Vec<u8> {
+    let palette: Vec<u8> = (0..=255).flat_map(|value| [value; 3]).collect();
+    let mut encoder = gif::Encoder::new(Vec::new(), 300, 200, &palette).unwrap();
+    let mut metadata: Vec<&[u8]> = vec![b"XMP DataXMP"];
+    metadata.resize(3000, &[b' '; 250]);
+    let application = gif::AnyExtension(gif::Extension::Application as u8);
+    encoder.write_raw_extension(application, &metadata).unwrap();
+    let (width, height) = (1600, 1200);
+    let pixels = (0..=255).cycle().take(usize::from(width) * usize::from(height));
+    let frame = gif::Frame {
+        width,
+        height,
+        buffer: pixels.collect(),
+        ..gif::Frame::default()
+    };
+    encoder.write_frame(&frame).unwrap();
+    encoder.into_inner().unwrap()
+}
+
 fn sources() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("4:2:0", jpeg(JpegColor::Color(2, 2), false)),
@@ -24,6 +44,8 @@ fn sources() -> Vec<(&'static str, Vec<u8>)> {
         ("progressive", jpeg(JpegColor::Color(2, 2), true)),
         ("png", samples::png_rgb(1600, 1200)),
         ("gif", samples::gif(320, 240, 5)),
+        ("large gif", samples::gif(1600, 1200, 1)),
+        ("overhanging gif", overhanging_gif()),
         ("lossless WebP", samples::webp_lossless(1600, 1200, false)),
     ]
 }
@@ -76,4 +98,38 @@ fn no_plan_takes_more_than_it_says_and_most_take_half_of_it() {
     ratios.sort_by(|a, b| a.0.total_cmp(&b.0));
     let at = &ratios[ratios.len() * 9 / 10];
     assert!(at.0 <= 2.0, "{at:?} of {:?}", &ratios[ratios.len() * 8 / 10..]);
+}
+
+#[test]
+fn tables_that_a_tiff_claims_to_have_are_foreseen() {
+    let claiming = |count: u32| {
+        let mut bytes = samples::tiff(20, 20);
+        let width = bytes.windows(8).position(|entry| entry == [0, 1, 4, 0, 1, 0, 0, 0]);
+        let at = width.expect("a width of one number") + 4;
+        bytes[at..at + 4].copy_from_slice(&count.to_le_bytes());
+        bytes.extend(vec![0; 2_000_000]);
+        bytes
+    };
+    let resolved = Resolved::parse("format=png").unwrap();
+    let bytes = claiming(400_000);
+    let plan_of = |bytes: &Vec<u8>| plan(&probe(bytes, &Limits::EDGE)?, &resolved, &Limits::EDGE);
+    let foreseen = plan_of(&bytes).unwrap();
+    let before = ALLOCATOR.current_usage();
+    ALLOCATOR.reset_peak_usage();
+    let _ = transform(&bytes, &foreseen, &Limits::EDGE, &NativeCodecs, &|| false);
+    let taken = (ALLOCATOR.peak_usage() - before) as u64;
+    assert!(taken > 10_000_000, "{taken} taken: the table is not read any more");
+    let foreseen = foreseen.memory.peak - foreseen.memory.source;
+    assert!(taken <= foreseen, "{taken} taken, {foreseen} foreseen");
+    let error = plan_of(&claiming(u32::MAX)).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ImageError::TooLarge {
+                what: LimitKind::Memory,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
 }

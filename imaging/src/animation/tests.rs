@@ -111,6 +111,63 @@ fn frames_are_disposed_of_as_they_say() {
 }
 
 #[test]
+fn of_a_frame_that_hangs_over_the_screen_the_rest_is_shown() {
+    let frames = [
+        block(1, (0, 0, 30, 20), DisposalMethod::Keep),
+        block(2, (4, 5, 9, 9), DisposalMethod::Previous),
+        block(3, (6, 7, 3, 3), DisposalMethod::Background),
+        block(2, (9, 9, 2, 2), DisposalMethod::Keep),
+    ];
+    let source = gif((8, 8), Repeat::Infinite, &frames);
+    let corners = |moment: &Seen| [at(moment, 3, 5), at(moment, 4, 5), at(moment, 7, 7)];
+    let all: Vec<_> = moments(&source).iter().map(corners).collect();
+    assert_eq!(
+        all,
+        [
+            [RED, RED, RED],
+            [RED, GREEN, GREEN],
+            [RED, RED, BLUE],
+            [RED, RED, CLEAR]
+        ]
+    );
+    let still = run(&source, "anim=false,format=png", &NoCodecs, &Limits::EDGE).unwrap();
+    assert_eq!((still.width, still.height), (8, 8));
+}
+
+#[test]
+fn interlaced_rows_find_their_places() {
+    let row = |y: u8| [y % 3 + 1; 8];
+    let frame = Frame {
+        interlaced: true,
+        buffer: [0, 4, 2, 6, 1, 3, 5, 7].map(row).concat().into(),
+        ..block(0, (0, 0, 8, 8), DisposalMethod::Keep)
+    };
+    let source = gif((8, 8), Repeat::Infinite, &[frame]);
+    assert!(probe(&source, &Limits::EDGE).unwrap().progressive);
+    let moment = &moments(&source)[0];
+    for y in 0..8 {
+        assert_eq!(at(moment, 5, y), [RED, GREEN, BLUE][y % 3], "row {y}");
+    }
+}
+
+#[test]
+fn pixels_outside_the_screen_count() {
+    let frames = [
+        block(1, (0, 0, 8, 8), DisposalMethod::Keep),
+        block(1, (0, 0, 100, 100), DisposalMethod::Keep),
+    ];
+    let source = gif((8, 8), Repeat::Infinite, &frames);
+    let limits = Limits {
+        pixels: 10_000,
+        ..Limits::EDGE
+    };
+    let error = run(&source, "", &NoCodecs, &limits).unwrap_err();
+    let what = LimitKind::Pixels;
+    let (limit, value) = (10_000, 10_064);
+    assert_eq!(error, ImageError::TooLarge { what, limit, value });
+}
+
+#[test]
 fn gif_to_gif_keeps_pixels_delays_and_loops() {
     for (source, repeat) in [
         (disposals(), None),

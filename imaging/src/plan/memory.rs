@@ -86,11 +86,11 @@ impl Memory {
             }
             // The decoder keeps pixels of four bytes beside those that it returns, and a copy of the compressed data.
             Format::WebP => decoded + width * height * u64::from(info.samples_per_pixel_quarters) / 4 + info.bytes,
-            Format::Gif => decoded + width * height,
+            Format::Gif => decoded + info.auxiliary_bytes,
             // The whole picture may be one strip, whose samples lie beside the pixels; the tables are read before.
             Format::Tiff => {
                 let samples = crate::decode::tiff_buffer_bytes(info);
-                (decoded + samples).max(2 * samples)
+                (decoded + samples).max(2 * samples) + info.auxiliary_bytes
             }
             Format::Avif => decoded + av1(info),
             _ if streams(plan) => 2 * width * 8,

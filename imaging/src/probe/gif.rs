@@ -16,6 +16,7 @@ pub(super) fn read(peek: &mut Peek<'_>, limits: &Limits) -> Result<ImageInfo, St
     if peek.is_partial() {
         // Transparency is told by a block in front of each frame, so it may still come.
         return Ok(ImageInfo {
+            auxiliary_bytes: u64::from(width) * u64::from(height),
             alpha: true,
             components: 4,
             ..info
@@ -25,6 +26,8 @@ pub(super) fn read(peek: &mut Peek<'_>, limits: &Limits) -> Result<ImageInfo, St
         screen: (peek.le16(6)?, peek.le16(8)?),
         offset: 13 + color_table(packed),
         frames: 0,
+        metadata: 0,
+        largest: 0,
         alpha: false,
         interlaced: false,
     };
@@ -32,6 +35,8 @@ pub(super) fn read(peek: &mut Peek<'_>, limits: &Limits) -> Result<ImageInfo, St
     while walk.frames <= limits.frames && walk.step(peek)? {}
     Ok(ImageInfo {
         frames: Some(walk.frames),
+        // A growing buffer is for a moment there twice, and twice as large as what it holds.
+        auxiliary_bytes: 3 * walk.metadata + walk.largest,
         alpha: walk.alpha,
         components: 3 + u8::from(walk.alpha),
         progressive: walk.interlaced,
@@ -49,6 +54,10 @@ struct Walk {
     screen: (u16, u16),
     offset: u64,
     frames: u32,
+    /// Bytes of XMP and of colour profiles, which the decoder collects.
+    metadata: u64,
+    /// Pixels of the largest frame, which may be larger than the screen.
+    largest: u64,
     alpha: bool,
     interlaced: bool,
 }
@@ -57,11 +66,15 @@ impl Walk {
     /// Passes one block; false at the trailer or where the file ends. What is cut off is the decoder's to complain of.
     fn step(&mut self, peek: &mut Peek<'_>) -> Result<bool, Stopped> {
         let start = self.offset;
+        let mut kept = false;
         match peek.up_to(start, 1)?.first().copied() {
             Some(0x21) => {
                 if let [_, 0xf9, 4, packed] = peek.up_to(start, 4)? {
                     // A transparent colour, or a frame that leaves nothing or what was before it.
                     self.alpha |= packed & 1 == 1 || packed >> 2 & 7 >= 2;
+                }
+                if let [_, 0xff, 11, name @ ..] = peek.up_to(start, 14)? {
+                    kept = matches!(name, b"XMP DataXMP" | b"ICCRGBG1012");
                 }
                 self.offset = start + 2;
             }
@@ -73,6 +86,7 @@ impl Walk {
                 // What the first frame leaves free is transparent.
                 self.alpha |= self.frames == 0 && place != [0, 0, self.screen.0, self.screen.1];
                 self.frames += 1;
+                self.largest = self.largest.max(u64::from(place[2]) * u64::from(place[3]));
                 self.interlaced |= packed & 0x40 != 0;
                 self.offset = start + 11 + color_table(packed);
             }
@@ -83,6 +97,9 @@ impl Walk {
                 return Ok(false);
             };
             self.offset += 1 + u64::from(length);
+            if kept {
+                self.metadata += 1 + u64::from(length);
+            }
             if length == 0 {
                 return Ok(true);
             }

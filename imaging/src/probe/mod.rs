@@ -50,6 +50,9 @@ pub struct ImageInfo {
     pub color_profile: bool,
     /// Bytes of that profile as stored, which in PNG is compressed; 0 where there is none.
     pub profile_bytes: u64,
+    /// Bytes that the decoder takes beside the picture: its largest frame and metadata (GIF), tables (TIFF). They follow from
+    /// what the file says, which need not be true.
+    pub auxiliary_bytes: u64,
     /// Samples that the coder stores per pixel, in quarters: 4:2:0 has 6, 4:4:4 has 12, grey 4.
     pub samples_per_pixel_quarters: u8,
     /// Pixels that the coder stores, where those are more than are shown (AVIF); else 0.
@@ -75,6 +78,7 @@ impl ImageInfo {
             alpha: false,
             color_profile: false,
             profile_bytes: 0,
+            auxiliary_bytes: 0,
             samples_per_pixel_quarters: 12,
             coded_pixels: 0,
             decodable: false,

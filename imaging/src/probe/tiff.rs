@@ -5,6 +5,16 @@ use super::exif::Tiff;
 use super::peek::{Peek, Stopped};
 use crate::{Format, Orientation};
 
+/// Bytes of an entry as the decoder keeps it, and of each number in one that it reads: those become values of 32 bytes,
+/// and then a list.
+const ENTRY: u64 = 64;
+const NUMBER: u64 = 40;
+
+/// Whether the decoder reads all that an entry has, before its limits are set: size, coding, strips and tiles, channels.
+fn is_read(tag: u16) -> bool {
+    matches!(tag, 0x0100..=0x0103 | 0x0106 | 0x0111 | 0x0115..=0x0117 | 0x011c | 0x013d | 0x0142..=0x0145 | 0x0152 | 0x0153 | 0x015b | 0x0212)
+}
+
 /// The first directory as if it came right after the header: values of at most four bytes are in it.
 fn directory(peek: &mut Peek<'_>) -> Result<Vec<u8>, Stopped> {
     let header = peek.array::<8>(0)?;
@@ -53,6 +63,8 @@ pub(super) fn read(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
     };
     let (mut photometric, mut compression, mut planar, mut sample_format) = (u32::MAX, 1, 1, 1);
     for entry in tiff.entries() {
+        let numbers = if is_read(entry.tag) { u64::from(entry.count) } else { 0 };
+        info.auxiliary_bytes += ENTRY + numbers * NUMBER;
         let number = match (entry.kind, entry.count) {
             // One number for each channel, which have to be the same: the first of them is enough here.
             (3, 3..=16) if matches!(entry.tag, 0x0102 | 0x0152 | 0x0153) => {
