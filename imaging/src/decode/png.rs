@@ -87,6 +87,8 @@ fn run(source: &mut SourceReader<'_>, sink: &mut Sink<'_>) -> Result<(), Failure
             }
             sink.push(0, &samples)?;
         }
+        // The last check sum of the rows' data comes after them.
+        reader.read_row(&mut samples)?;
         ended(reader.finish())?;
         return Ok(());
     }
@@ -113,6 +115,7 @@ fn run(source: &mut SourceReader<'_>, sink: &mut Sink<'_>) -> Result<(), Failure
             );
         }
     }
+    reader.next_interlaced_row()?;
     ended(reader.finish())?;
     sink.take(raster)?;
     Ok(())
