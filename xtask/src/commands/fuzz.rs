@@ -1,5 +1,7 @@
 //! `cargo xtask fuzz`
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -22,6 +24,9 @@ const INSTRUMENTS: [&str; 6] = [
 /// What libFuzzer may hold before it calls it a leak, in MiB.
 const MEMORY: u32 = 2048;
 
+/// Bytes of a target's corpus in the repository, so that all of them stay below 1 MB.
+const MOST_KEPT: u64 = 90_000;
+
 /// Try random inputs on the option parser, each decoder and the whole engine, for a time each.
 ///
 /// Starts from fuzz/corpus and pictures drawn in code. An input that panics, hangs or takes more memory than was planned
@@ -33,7 +38,7 @@ pub(crate) struct Arguments {
     /// Seconds for each
     #[arg(long, default_value_t = 60)]
     seconds: u32,
-    /// Add what reaches new code to fuzz/corpus, as few and as small files as do
+    /// Put what reaches new code into fuzz/corpus: as few and as small files as do, up to 90 kB a target
     #[arg(long)]
     keep: bool,
     /// The same as `cargo xtask test` does: a fixed number of inputs from a fixed start, however long that takes
@@ -156,7 +161,7 @@ impl Targets {
             }
             let runs = self.try_one(target, amount, [&new, &corpus, &seeds])?;
             if keep {
-                invoke::run(self.program(target)?.arg("-merge=1").args([&corpus, &new, &seeds]))?;
+                self.keep(target, &seeds, [&corpus, &new])?;
             }
             tried.push(Tried {
                 target: target.clone(),
@@ -164,6 +169,27 @@ impl Targets {
             });
         }
         Ok(tried)
+    }
+
+    /// Makes the corpus of what reaches code that neither the seeds nor smaller inputs reach, as far as there is room.
+    fn keep(&self, target: &String, seeds: &Path, [corpus, new]: [&Path; 2]) -> Result<()> {
+        let drawn: HashSet<OsString> = files(seeds)?.into_iter().map(|file| file.name).collect();
+        // The fuzzer adds to the first folder what it lacks.
+        invoke::run(self.program(target)?.arg("-merge=1").args([seeds, corpus, new]))?;
+        let mut reaching = files(seeds)?;
+        reaching.retain(|file| !drawn.contains(&file.name));
+        let kept = smallest(reaching, MOST_KEPT);
+        let chosen = corpus.with_extension("chosen");
+        std::fs::create_dir_all(&chosen).with_context(|| format!("creating {}", chosen.display()))?;
+        for File { name, .. } in &kept {
+            let from = seeds.join(name);
+            std::fs::copy(&from, chosen.join(name)).with_context(|| format!("copying {}", from.display()))?;
+        }
+        std::fs::remove_dir_all(corpus).with_context(|| format!("removing {}", corpus.display()))?;
+        std::fs::rename(&chosen, corpus).with_context(|| format!("renaming {}", chosen.display()))?;
+        let bytes: u64 = kept.iter().map(|file| file.bytes).sum();
+        progress::say(format_args!("{target}: {} files of {bytes} bytes are kept", kept.len()));
+        Ok(())
     }
 
     /// How many inputs it tried. New ones go into the first folder, and all are tried first.
@@ -201,6 +227,38 @@ impl Targets {
             .and_then(|number| number.trim().parse().ok())
             .context("the fuzzer does not say how much it tried")
     }
+}
+
+/// A file in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct File {
+    name: OsString,
+    bytes: u64,
+}
+
+fn files(folder: &Path) -> Result<Vec<File>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let entry = entry?;
+        files.push(File {
+            name: entry.file_name(),
+            bytes: entry.metadata()?.len(),
+        });
+    }
+    Ok(files)
+}
+
+/// The smallest ones that have at most so many bytes together.
+fn smallest(mut files: Vec<File>, most: u64) -> Vec<File> {
+    files.sort_by(|a, b| (a.bytes, &a.name).cmp(&(b.bytes, &b.name)));
+    let mut total = 0;
+    files
+        .into_iter()
+        .take_while(|file| {
+            total += file.bytes;
+            total <= most
+        })
+        .collect()
 }
 
 /// The file that the fuzzer wrote the input into that failed.
@@ -260,5 +318,17 @@ mod tests {
         assert_eq!(failed_input(said), Some("/a/crash-12"));
         assert_eq!(reason(said), "thread 'main' panicked at a.rs:1:2:\nattempt to add");
         assert_eq!(failed_input("Segmentation fault"), None);
+    }
+
+    #[test]
+    fn a_corpus_has_the_smallest_files_and_no_more_than_its_room() {
+        let file = |name: &str, bytes| File {
+            name: name.into(),
+            bytes,
+        };
+        let all = vec![file("c", 50), file("b", 20), file("a", 20), file("d", 11)];
+        assert_eq!(smallest(all.clone(), 51), [file("d", 11), file("a", 20), file("b", 20)]);
+        assert_eq!(smallest(all.clone(), 50), [file("d", 11), file("a", 20)]);
+        assert_eq!(smallest(all, 101).len(), 4);
     }
 }
