@@ -27,6 +27,9 @@ const MEMORY: u32 = 2048;
 /// Bytes of a target's corpus in the repository, so that all of them stay below 1 MB.
 const MOST_KEPT: u64 = 90_000;
 
+/// Files of a target's corpus, of which each is tried in every test run.
+const MOST_FILES: usize = 200;
+
 /// Try random inputs on the option parser, each decoder and the whole engine, for a time each.
 ///
 /// Starts from fuzz/corpus and pictures drawn in code. An input that panics, hangs or takes more memory than was planned
@@ -38,7 +41,7 @@ pub(crate) struct Arguments {
     /// Seconds for each
     #[arg(long, default_value_t = 60)]
     seconds: u32,
-    /// Put what reaches new code into fuzz/corpus: as few and as small files as do, up to 90 kB a target
+    /// Put what reaches new code into fuzz/corpus: as few and as small files as do, up to 200 and 90 kB a target
     #[arg(long)]
     keep: bool,
     /// The same as `cargo xtask test` does: a fixed number of inputs from a fixed start, however long that takes
@@ -178,7 +181,7 @@ impl Targets {
         invoke::run(self.program(target)?.arg("-merge=1").args([seeds, corpus, new]))?;
         let mut reaching = files(seeds)?;
         reaching.retain(|file| !drawn.contains(&file.name));
-        let kept = smallest(reaching, MOST_KEPT);
+        let kept = smallest(reaching, MOST_FILES, MOST_KEPT);
         let chosen = corpus.with_extension("chosen");
         std::fs::create_dir_all(&chosen).with_context(|| format!("creating {}", chosen.display()))?;
         for File { name, .. } in &kept {
@@ -248,12 +251,14 @@ fn files(folder: &Path) -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// The smallest ones that have at most so many bytes together.
-fn smallest(mut files: Vec<File>, most: u64) -> Vec<File> {
+/// The smallest ones that have at most so many bytes together. Of more than so many files every n-th counts, by size.
+fn smallest(mut files: Vec<File>, count: usize, most: u64) -> Vec<File> {
     files.sort_by(|a, b| (a.bytes, &a.name).cmp(&(b.bytes, &b.name)));
+    let step = files.len().div_ceil(count).max(1);
     let mut total = 0;
     files
         .into_iter()
+        .step_by(step)
         .take_while(|file| {
             total += file.bytes;
             total <= most
@@ -327,8 +332,12 @@ mod tests {
             bytes,
         };
         let all = vec![file("c", 50), file("b", 20), file("a", 20), file("d", 11)];
-        assert_eq!(smallest(all.clone(), 51), [file("d", 11), file("a", 20), file("b", 20)]);
-        assert_eq!(smallest(all.clone(), 50), [file("d", 11), file("a", 20)]);
-        assert_eq!(smallest(all, 101).len(), 4);
+        assert_eq!(
+            smallest(all.clone(), 4, 51),
+            [file("d", 11), file("a", 20), file("b", 20)]
+        );
+        assert_eq!(smallest(all.clone(), 4, 50), [file("d", 11), file("a", 20)]);
+        assert_eq!(smallest(all.clone(), 4, 101).len(), 4);
+        assert_eq!(smallest(all, 2, 101), [file("d", 11), file("b", 20)]);
     }
 }
