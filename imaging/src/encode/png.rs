@@ -5,7 +5,11 @@ use super::quantise::{colors, quantised};
 use crate::metadata::Metadata;
 use crate::pixels::{Channels, Raster};
 use crate::{CodecError, Encoding, ImageError};
-use png::{BitDepth, ColorType, Compression, Encoder, Filter, Info};
+use png::{BitDepth, ColorType, Compression, DeflateCompression, Encoder, Filter, Info};
+
+/// zlib's level for filtered colours. In those of photographs there is next to nothing to be found twice: up to level 6 a
+/// picture loses half a per cent of its bytes, and takes a quarter longer.
+const LEVEL: u8 = 4;
 
 pub(super) fn encode(raster: &Raster, encoding: &Encoding, metadata: &Metadata) -> Result<Vec<u8>, ImageError> {
     let indexed = match palette::exact(raster) {
@@ -66,7 +70,12 @@ pub(super) fn encode(raster: &Raster, encoding: &Encoding, metadata: &Metadata) 
                 Channels::Rgba => ColorType::Rgba,
             });
             encoder.set_depth(BitDepth::Eight);
-            encoder.set_filter(if encoding.fast { Filter::Sub } else { Filter::Adaptive });
+            if encoding.fast {
+                encoder.set_filter(Filter::Sub);
+            } else {
+                encoder.set_filter(Filter::Adaptive);
+                encoder.set_deflate_compression(DeflateCompression::Level(LEVEL));
+            }
             raster.data.as_slice()
         }
     };

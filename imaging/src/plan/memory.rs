@@ -49,11 +49,7 @@ impl Memory {
                 let chroma = pixels * (u64::from(info.samples_per_pixel_quarters).saturating_sub(4)) / 4;
                 let reduced = chroma < 2 * pixels && info.components == 3;
                 // Reduced chroma is transformed to more samples than its share.
-                let finer = if reduced && (plan.full_chroma || scale >= 4) {
-                    4
-                } else {
-                    1
-                };
+                let finer = if reduced && plan.full_chroma { 4 } else { 1 };
                 // Samples of all components, which are only there at once where pixels decide.
                 let planes = (pixels + chroma * finer.min(scale * scale)) / (scale * scale);
                 let rows = (width + 32) * u64::from(info.components) * (32 / scale);
@@ -216,7 +212,7 @@ fn scaler(plan: &Plan, (width, height): (u64, u64), channels: u64) -> u64 {
     let row = width * channels + 64;
     (rows.min(height) + 1) * row
         + 4 * row
-        + 8 * (width + 16) * channels
+        + 24 * (width + 16) * channels
         + weights(width, plan.resized.0)
         + weights(height, plan.resized.1)
 }

@@ -8,22 +8,25 @@ use super::{Damage, Failure, Restarts};
 use crate::pixels::Sink;
 use crate::source::SourceReader;
 
-/// Tables of one component of a scan.
-struct Tables {
+/// One component of a scan.
+struct Channel {
+    /// Index of its plane.
+    plane: usize,
     dc: DcTable,
     skip: SkipTable,
     values: Option<ValueTable>,
+    prediction: i32,
+    /// Rows of blocks in a row of MCUs.
+    rows: usize,
 }
 
 /// A block of an MCU.
 struct Slot {
-    /// Index among the scan's components.
-    component: usize,
-    /// Index of its plane.
-    plane: usize,
-    /// Its place in the MCU, in blocks, and the size of the MCU.
-    at: (usize, usize),
-    step: (usize, usize),
+    /// Index of its channel.
+    channel: usize,
+    /// Where the first of a row goes, and how far behind it the next one.
+    offset: usize,
+    step: usize,
 }
 
 /// Decodes a scan, and hands over its planes row by row. Says what ended it.
@@ -39,66 +42,63 @@ pub(super) fn decode(
         .frame
         .as_ref()
         .ok_or(Damage("a scan comes before the frame header"))?;
-    let mut tables = Vec::new();
+    let mut channels = Vec::new();
     let mut slots = Vec::new();
     let mut size = frame.mcus();
-    for (component, entry) in scan.components.iter().enumerate() {
+    for entry in &scan.components {
         let (Some(declared), Some(plane)) = (frame.components.get(entry.index), planes.get_mut(entry.index)) else {
             return Err(Damage("a scan names a component that the frame lacks").into());
         };
         plane.quantise(header.quantisation_of(declared)?);
         let ac = header.ac_code(entry.ac)?;
-        tables.push(Tables {
-            dc: DcTable::new(header.dc_code(entry.dc)?),
-            skip: SkipTable::new(ac),
-            values: (plane.last > 0).then(|| ValueTable::new(ac)),
-        });
         let mut step = (declared.sampling.0 as usize, declared.sampling.1 as usize);
         if scan.components.len() == 1 {
             step = (1, 1);
             size = frame.blocks(declared);
         }
-        for y in 0..step.1 {
-            for x in 0..step.0 {
-                slots.push(Slot {
-                    component,
-                    plane: entry.index,
-                    at: (x, y),
-                    step,
-                });
-            }
-        }
+        let places = (0..step.1).flat_map(|y| (0..step.0).map(move |x| (x, y)));
+        slots.extend(places.map(|(x, y)| Slot {
+            channel: channels.len(),
+            offset: plane.offset(x, y),
+            step: plane.offset(step.0, 0),
+        }));
+        channels.push(Channel {
+            plane: entry.index,
+            dc: DcTable::new(header.dc_code(entry.dc)?),
+            skip: SkipTable::new(ac),
+            values: (plane.last > 0).then(|| ValueTable::new(ac)),
+            prediction: 0,
+            rows: step.1,
+        });
     }
     let mut bits = window.start(reader)?;
     let mut restarts = Restarts::new(header.restart_interval);
-    let mut predictions = [0i32; 4];
     let mut block = Coefficients::new();
     for _ in 0..size.1 {
         for column in 0..size.0 as usize {
             if restarts.is_due() {
                 bits = restarts.pass(window, reader)?;
-                predictions = [0; 4];
+                channels.iter_mut().for_each(|channel| channel.prediction = 0);
             }
             bits = window.top_up(bits, reader)?;
             for slot in &slots {
-                let (Some(plane), Some(tables), Some(prediction)) = (
-                    planes.get_mut(slot.plane),
-                    tables.get(slot.component),
-                    predictions.get_mut(slot.component),
-                ) else {
+                let Some(channel) = channels.get_mut(slot.channel) else {
                     continue;
                 };
-                let offset = plane.offset(column * slot.step.0 + slot.at.0, slot.at.1);
-                read_block(&mut bits, window.bytes(), tables, prediction, plane, offset, &mut block)
+                let Some(plane) = planes.get_mut(channel.plane) else {
+                    continue;
+                };
+                let offset = slot.offset + column * slot.step;
+                read_block(&mut bits, window.bytes(), channel, plane, offset, &mut block)
                     .ok_or(Damage("bits that are no code"))?;
             }
             if window.is_overrun(&bits) {
                 return Err(Damage("a scan's data end too early").into());
             }
         }
-        for slot in slots.iter().filter(|slot| slot.at == (0, 0)) {
-            if let Some(plane) = planes.get_mut(slot.plane) {
-                plane.hand_over(slot.plane, slot.step.1, sink)?;
+        for channel in &channels {
+            if let Some(plane) = planes.get_mut(channel.plane) {
+                plane.hand_over(channel.plane, channel.rows, sink)?;
             }
         }
     }
@@ -109,39 +109,44 @@ pub(super) fn decode(
 fn read_block(
     bits: &mut Bits,
     bytes: &[u8],
-    tables: &Tables,
-    prediction: &mut i32,
+    channel: &mut Channel,
     plane: &mut Plane,
     offset: usize,
     block: &mut Coefficients,
 ) -> Option<()> {
     bits.refill(bytes);
-    *prediction = prediction.wrapping_add(tables.dc.read(bits)?);
-    let Some(values) = &tables.values else {
-        plane.put_dc(offset, *prediction);
-        // The DC value may have taken 31 bits; three entries of the table take 54.
-        bits.refill(bytes);
-        return tables.skip.skip(bits, bytes, 1);
+    let dc = channel.prediction.wrapping_add(channel.dc.read(bits)?);
+    channel.prediction = dc;
+    // The difference may have taken 31 bits; three entries of a table take 54.
+    bits.refill(bytes);
+    let Some(values) = &channel.values else {
+        plane.put_dc(offset, dc);
+        return channel.skip.skip(bits, bytes, 1);
     };
     let mut index = 1;
-    while index <= plane.last {
-        bits.refill(bytes);
-        match values.read(bits, index)? {
-            Coefficient::Value { index: at, value } => {
-                plane.set(block, at, value);
-                index = at + 1;
+    'all: loop {
+        for _ in 0..3 {
+            match values.read(bits, bytes, index)? {
+                Coefficient::Value { index: at, value } => {
+                    plane.set(block, at, value);
+                    index = at + 1;
+                }
+                Coefficient::Zeroes { next } => index = next,
+                Coefficient::End { .. } => {
+                    plane.put(offset, dc, block);
+                    return Some(());
+                }
             }
-            Coefficient::Zeroes { next } => index = next,
-            Coefficient::End { .. } => {
-                plane.put(offset, *prediction, block);
-                return Some(());
+            if index > plane.last {
+                break 'all;
             }
         }
+        bits.refill(bytes);
     }
-    plane.put(offset, *prediction, block);
+    plane.put(offset, dc, block);
     if index < 64 {
         bits.refill(bytes);
-        tables.skip.skip(bits, bytes, index)?;
+        channel.skip.skip(bits, bytes, index)?;
     }
     Some(())
 }

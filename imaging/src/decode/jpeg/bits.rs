@@ -3,6 +3,7 @@
 
 use crate::source::SourceReader;
 use std::io::{self, BufRead as _};
+use wide::u8x16;
 
 /// More than an MCU can take: ten blocks of 64 coefficients with at most 16 bits of code and 15 of value each.
 const SLACK: usize = 4096;
@@ -38,6 +39,7 @@ pub(super) struct Window {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Bits {
     buffer: u64,
+    /// In its lowest six bits.
     count: u32,
     position: usize,
 }
@@ -85,7 +87,7 @@ impl Window {
     /// Whether more bits were taken than there are.
     #[inline]
     pub(super) fn is_overrun(&self, bits: &Bits) -> bool {
-        self.end.is_some() && 8 * bits.position + (bits.count as usize) < 8 * self.padding
+        self.end.is_some() && 8 * bits.position + (bits.count as usize & 63) < 8 * self.padding
     }
 
     /// Passes the rest of the data, and says what ended it.
@@ -193,12 +195,8 @@ impl Window {
 /// Index of the first 0xff; the length where there is none.
 #[inline]
 fn first_ff(piece: &[u8; PIECE]) -> usize {
-    let value = u128::from_le_bytes(*piece);
-    let ones = u128::from_le_bytes([0x01; PIECE]);
-    let tops = u128::from_le_bytes([0x80; PIECE]);
-    // The lowest set bit marks the first zero byte of the complement; bits above it may be false.
-    let found = (!value).wrapping_sub(ones) & value & tops;
-    (found.trailing_zeros() / 8) as usize
+    let found = u8x16::new(*piece).simd_eq(u8x16::splat(0xff)).to_bitmask();
+    (found | 1 << PIECE).trailing_zeros() as usize
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -223,9 +221,10 @@ impl Bits {
             .get(self.position.wrapping_sub(8)..)
             .and_then(<[u8]>::first_chunk)
             .map_or(0, |next| u64::from_le_bytes(*next));
-        self.buffer |= next >> self.count;
-        self.position = self.position.saturating_sub(((63 - self.count) >> 3) as usize);
-        self.count |= 56;
+        let count = self.count & 63;
+        self.buffer |= next >> count;
+        self.position = self.position.saturating_sub(((63 - count) >> 3) as usize);
+        self.count = count | 56;
     }
 
     /// The next bits, first one on top.
@@ -234,11 +233,12 @@ impl Bits {
         self.buffer
     }
 
-    /// Drops bits. No more than 63, and no more than are at hand.
+    /// Drops bits: as many as the lowest six bits of `count` say, which what is looked up in a table has other bits above.
+    /// No more than are at hand.
     #[inline(always)]
     pub(super) const fn drop_bits(&mut self, count: u32) {
         self.buffer <<= count & 63;
-        self.count = self.count.wrapping_sub(count) & 63;
+        self.count = self.count.wrapping_sub(count);
     }
 
     /// The next `count` bits as a number; at most 16, and no more than are at hand.

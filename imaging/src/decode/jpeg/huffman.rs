@@ -2,16 +2,17 @@
 
 use super::bits::Bits;
 
-/// Bits that index [`DcTable`] and [`SkipTable`].
+/// Bits that index [`SkipTable`].
 const WIDTH: u32 = 12;
 const ENTRIES: usize = 1 << WIDTH;
 
-/// Bits that index [`ValueTable`]: a code with its value fits more often.
-const VALUE_WIDTH: u32 = 13;
-const VALUE_ENTRIES: usize = 1 << VALUE_WIDTH;
+/// Bits that index the other tables. They find a symbol, and its value is cut out of the bits behind it: entries for every
+/// value would not stay in the first-level cache.
+const SYMBOL_WIDTH: u32 = 10;
+const SYMBOL_ENTRIES: usize = 1 << SYMBOL_WIDTH;
 
-/// Bits that one entry of [`SkipTable`] takes at most, so that three of them fit between two refills.
-const SKIP_BITS: u32 = 18;
+/// Bits that one entry of [`SkipTable`] or of [`ValueTable`] takes at most, so that three of them fit between two refills.
+const ENTRY_BITS: u32 = 18;
 
 /// A code of a segment DHT.
 #[derive(Clone)]
@@ -71,18 +72,21 @@ impl Code {
     }
 }
 
-/// The number that `size` bits after a code stand for.
+/// The number that `size` bits after a code stand for, at most 31.
 #[inline(always)]
-pub(super) const fn extend(bits: u32, size: u32) -> i32 {
-    if size == 0 {
-        return 0;
-    }
+const fn extend(bits: u32, size: u32) -> i32 {
     let value = bits.cast_signed();
-    if value < 1 << (size - 1) {
+    if value < (1 << size) >> 1 {
         value - (1 << size) + 1
     } else {
         value
     }
+}
+
+/// The number of `size` bits, at most 15, that stand behind the first `passed`.
+#[inline(always)]
+const fn extended(buffer: u64, passed: u32, size: u32) -> i32 {
+    extend((buffer << (passed & 63) >> 1 >> (63 - size)) as u32, size)
 }
 
 fn boxed<T: Copy, const N: usize>(entry: impl Fn(u32) -> T, zero: T) -> Box<[T; N]> {
@@ -94,24 +98,23 @@ fn boxed<T: Copy, const N: usize>(entry: impl Fn(u32) -> T, zero: T) -> Box<[T; 
         .unwrap_or_else(|_| Box::new([zero; N]))
 }
 
-/// Differences of DC values with their codes: the difference above, the bits of both in the lowest byte, 0 where the
-/// two do not fit.
+/// Sizes of differences of DC values: the size above, the bits of code and difference in the lowest byte, 0 where the code
+/// is longer.
 pub(super) struct DcTable {
-    entries: Box<[i32; ENTRIES]>,
+    entries: Box<[u16; SYMBOL_ENTRIES]>,
     code: Code,
 }
+
+/// The largest size there is in files of 8 bits a sample is 11; more bits would not fit where the difference goes.
+const LARGEST_DIFFERENCE: u32 = 15;
 
 impl DcTable {
     pub(super) fn new(code: &Code) -> Self {
         let entry = |index: u32| {
-            let symbol = code.symbol(index << (16 - WIDTH))?;
+            let symbol = code.symbol(index << (16 - SYMBOL_WIDTH))?;
             let size = u32::from(symbol.value);
-            let bits = symbol.bits + size;
-            if bits > WIDTH {
-                return None;
-            }
-            let value = (index >> (WIDTH - bits)) & ((1 << size) - 1);
-            Some(extend(value, size) << 8 | bits.cast_signed())
+            (symbol.bits <= SYMBOL_WIDTH && size <= LARGEST_DIFFERENCE)
+                .then_some((size << 8 | (symbol.bits + size)) as u16)
         };
         Self {
             entries: boxed(|index| entry(index).unwrap_or(0), 0),
@@ -122,11 +125,13 @@ impl DcTable {
     /// Reads a difference. Takes at most 31 bits.
     #[inline(always)]
     pub(super) fn read(&self, bits: &mut Bits) -> Option<i32> {
-        let index = (bits.buffer() >> (64 - WIDTH)) as usize;
-        let entry = self.entries.get(index).copied().unwrap_or(0);
-        if entry & 0xff != 0 {
-            bits.drop_bits((entry & 0xff).cast_unsigned());
-            return Some(entry >> 8);
+        let buffer = bits.buffer();
+        let index = (buffer >> (64 - SYMBOL_WIDTH)) as usize;
+        let entry = u32::from(self.entries.get(index).copied().unwrap_or(0));
+        if entry != 0 {
+            let size = entry >> 8;
+            bits.drop_bits(entry);
+            return Some(extended(buffer, (entry & 0xff) - size, size));
         }
         let (after, difference) = self.read_long(*bits)?;
         *bits = after;
@@ -136,8 +141,7 @@ impl DcTable {
     #[cold]
     fn read_long(&self, bits: Bits) -> Option<(Bits, i32)> {
         let (mut bits, size) = self.code.read(bits)?;
-        // 11 in files of 8 bits a sample; more would not fit where the value goes.
-        (size <= 15).then(|| {
+        (size <= LARGEST_DIFFERENCE).then(|| {
             let difference = extend(bits.take(size), size);
             (bits, difference)
         })
@@ -179,7 +183,7 @@ impl SkipTable {
                 let next = at + (entry >> 8);
                 if next >= 64 {
                     if is_done(next) {
-                        bits.drop_bits(entry & 0xff);
+                        bits.drop_bits(entry);
                         return Some(());
                     }
                     // Either no entry, or one whose symbols reach into the next block: one symbol at a time.
@@ -190,7 +194,7 @@ impl SkipTable {
                     }
                     break;
                 }
-                bits.drop_bits(entry & 0xff);
+                bits.drop_bits(entry);
                 at = next;
             }
             bits.refill(bytes);
@@ -225,7 +229,7 @@ fn skip_entry(code: &Code, index: u32) -> u16 {
             used += symbol.bits;
             return ((END_OF_BLOCK + passed) << 8 | used) as u16;
         }
-        if used + symbol.bits + size > SKIP_BITS || passed + run + 1 > 63 {
+        if used + symbol.bits + size > ENTRY_BITS || passed + run + 1 > 63 {
             break;
         }
         used += symbol.bits + size;
@@ -247,78 +251,82 @@ pub(super) enum Coefficient {
     End { run: u32 },
 }
 
-/// Reads AC coefficients with their values: the value above, coefficients passed, and bits.
+/// Reads AC coefficients with their values: coefficients passed above, the size of the value, and the bits of code and
+/// value in the lowest byte.
 pub(super) struct ValueTable {
-    entries: Box<[i32; VALUE_ENTRIES]>,
+    entries: Box<[u32; SYMBOL_ENTRIES]>,
     code: Code,
 }
 
 impl ValueTable {
     pub(super) fn new(code: &Code) -> Self {
         let entry = |index: u32| {
-            let symbol = code.symbol(index << (16 - VALUE_WIDTH))?;
+            let symbol = code.symbol(index << (16 - SYMBOL_WIDTH))?;
             let (run, size) = (u32::from(symbol.value >> 4), u32::from(symbol.value & 15));
             let bits = symbol.bits + size;
-            if bits > VALUE_WIDTH {
+            if symbol.bits > SYMBOL_WIDTH || bits > ENTRY_BITS {
                 return None;
             }
             let passed = match (run, size) {
                 (0..=14, 0) => END_OF_BLOCK + run,
                 _ => run + 1,
             };
-            let value = extend((index >> (VALUE_WIDTH - bits)) & ((1 << size) - 1), size);
-            Some(value << 16 | (passed << 8 | bits).cast_signed())
+            Some(passed << 16 | size << 8 | bits)
         };
         Self {
-            entries: boxed(|index| entry(index).unwrap_or((LONG << 8).cast_signed()), 0),
+            entries: boxed(|index| entry(index).unwrap_or(LONG << 16), 0),
             code: code.clone(),
         }
     }
 
-    /// Reads the next value of a block at or after `from`. `None` for damage. Takes at most 31 bits.
+    /// Reads the next value of a block at or after `from`. `None` for damage. Three fit between two refills.
     #[inline(always)]
-    pub(super) fn read(&self, bits: &mut Bits, from: u32) -> Option<Coefficient> {
-        let index = (bits.buffer() >> (64 - VALUE_WIDTH)) as usize;
+    pub(super) fn read(&self, bits: &mut Bits, bytes: &[u8], from: u32) -> Option<Coefficient> {
+        let buffer = bits.buffer();
+        let index = (buffer >> (64 - SYMBOL_WIDTH)) as usize;
         let entry = self.entries.get(index).copied().unwrap_or(0);
-        let (value, passed) = (entry >> 16, (entry >> 8 & 0xff).cast_unsigned());
+        let (passed, size) = (entry >> 16, entry >> 8 & 0xff);
+        bits.drop_bits(entry);
         if passed >= END_OF_BLOCK {
             if passed == LONG {
-                let (after, coefficient) = self.read_long(*bits, from)?;
+                // No bits have been dropped.
+                let (after, coefficient) = self.read_long(*bits, bytes, from)?;
                 *bits = after;
                 return Some(coefficient);
             }
-            bits.drop_bits((entry & 0xff).cast_unsigned());
             return Some(Coefficient::End {
                 run: passed - END_OF_BLOCK,
             });
         }
-        bits.drop_bits((entry & 0xff).cast_unsigned());
-        place(from, passed, value)
+        place(from, passed, extended(buffer, (entry & 0xff) - size, size))
     }
 
     #[cold]
-    fn read_long(&self, bits: Bits, from: u32) -> Option<(Bits, Coefficient)> {
+    fn read_long(&self, mut bits: Bits, bytes: &[u8], from: u32) -> Option<(Bits, Coefficient)> {
+        bits.refill(bytes);
         let (mut bits, symbol) = self.code.read(bits)?;
         let (run, size) = (symbol >> 4, symbol & 15);
-        if size == 0 && run < 15 {
-            return Some((bits, Coefficient::End { run }));
-        }
-        let value = extend(bits.take(size), size);
-        Some((bits, place(from, run + 1, value)?))
+        let coefficient = if size == 0 && run < 15 {
+            Coefficient::End { run }
+        } else {
+            place(from, run + 1, extend(bits.take(size), size))?
+        };
+        bits.refill(bytes);
+        Some((bits, coefficient))
     }
 }
 
 /// Reads symbols alone: the symbol above, the bits of its code in the lowest byte, 0 where that is longer.
 pub(super) struct SymbolTable {
-    entries: Box<[u16; ENTRIES]>,
+    entries: Box<[u16; SYMBOL_ENTRIES]>,
     code: Code,
 }
 
 impl SymbolTable {
     pub(super) fn new(code: &Code) -> Self {
         let entry = |index: u32| {
-            let symbol = code.symbol(index << (16 - WIDTH))?;
-            (symbol.bits <= WIDTH).then_some(u16::from(symbol.value) << 8 | symbol.bits as u16)
+            let symbol = code.symbol(index << (16 - SYMBOL_WIDTH))?;
+            (symbol.bits <= SYMBOL_WIDTH).then_some(u16::from(symbol.value) << 8 | symbol.bits as u16)
         };
         Self {
             entries: boxed(|index| entry(index).unwrap_or(0), 0),
@@ -329,14 +337,14 @@ impl SymbolTable {
     /// Reads a symbol. `None` for damage. Takes at most 16 bits.
     #[inline(always)]
     pub(super) fn read(&self, bits: &mut Bits) -> Option<u32> {
-        let index = (bits.buffer() >> (64 - WIDTH)) as usize;
+        let index = (bits.buffer() >> (64 - SYMBOL_WIDTH)) as usize;
         let entry = u32::from(self.entries.get(index).copied().unwrap_or(0));
         if entry == 0 {
             let (after, symbol) = self.read_long(*bits)?;
             *bits = after;
             return Some(symbol);
         }
-        bits.drop_bits(entry & 0xff);
+        bits.drop_bits(entry);
         Some(entry >> 8)
     }
 

@@ -45,12 +45,12 @@ impl Coefficients {
 /// Samples that a block of a component becomes at 1 / `scale`, across and down.
 ///
 /// A component that is stored at half the resolution is transformed to blocks of twice the size: at reduced scales its
-/// coefficients hold what would otherwise have to be made up. `full_chroma` does so up to the full transform, otherwise
-/// only where that costs little.
+/// coefficients hold what would otherwise have to be made up. `full_chroma` asks for that: an answer that stores chroma at
+/// half the resolution has no use for it.
 fn block_size(frame: &Frame, sampling: (u32, u32), scale: u32, full_chroma: bool) -> (u32, u32) {
     let base = (8 / scale).max(1);
     let largest = frame.largest_sampling();
-    let most = if full_chroma || base <= 2 { 8 } else { base };
+    let most = if full_chroma { 8 } else { base };
     let side = |largest: u32, own: u32| {
         let mut size = base;
         while 2 * size <= most && (largest * base).is_multiple_of(2 * size * own) {

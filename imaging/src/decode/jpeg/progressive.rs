@@ -57,9 +57,17 @@ impl Stores {
         let mut block = Coefficients::new();
         for (index, ((store, plane), component)) in self.0.into_iter().zip(planes).zip(&frame.components).enumerate() {
             plane.quantise(header.quantisation_of(component)?);
-            for row in store.values.chunks_exact(store.across * store.kept) {
+            let rows = store.values.chunks_exact(store.across * store.kept);
+            let masks = store
+                .non_zero
+                .chunks_exact(store.across)
+                .map(Some)
+                .chain(core::iter::repeat(None));
+            for (row, masks) in rows.zip(masks) {
+                let mut masks = masks.unwrap_or_default().iter();
                 for (column, values) in row.chunks_exact(store.kept).enumerate() {
-                    transform(plane, column, values, &mut block);
+                    let non_zero = masks.next().copied().unwrap_or(0);
+                    transform(plane, column, values, non_zero, &mut block);
                 }
                 plane.hand_over(index, 1, sink)?;
             }
@@ -70,20 +78,19 @@ impl Stores {
 
 /// A block's samples, out of what is kept of it.
 #[inline(always)]
-fn transform(plane: &mut Plane, column: usize, values: &[i16], block: &mut Coefficients) {
+fn transform(plane: &mut Plane, column: usize, values: &[i16], non_zero: u64, block: &mut Coefficients) {
     let offset = plane.offset(column, 0);
-    let Some((dc, values)) = values.split_first() else {
-        return;
-    };
+    let dc = values.first().map_or(0, |dc| i32::from(*dc));
     if plane.block == (1, 1) {
-        return plane.put_dc(offset, i32::from(*dc));
+        return plane.put_dc(offset, dc);
     }
-    for (index, value) in (1u32..).zip(values) {
-        if *value != 0 {
-            plane.set(block, index, i32::from(*value));
-        }
+    // That of the DC value is not among them.
+    let mut left = non_zero;
+    while let Some(value) = values.get(left.trailing_zeros() as usize) {
+        plane.set(block, left.trailing_zeros(), i32::from(*value));
+        left &= left - 1;
     }
-    plane.put(offset, i32::from(*dc), block);
+    plane.put(offset, dc, block);
 }
 
 /// Decodes a scan into the store. Says what ended it.
@@ -241,29 +248,24 @@ impl Entry<'_> {
     /// One more bit of those of some values that are not zero.
     #[inline(always)]
     fn refine(&mut self, which: u64, bit: i16, bits: &mut Bits, bytes: &[u8]) {
-        let mut left = *self.non_zero & which;
-        if left != 0 {
-            bits.refill(bytes);
-        }
-        let mut taken = 0;
-        while left != 0 {
-            // 56 bits are at hand.
-            if taken == 48 {
-                bits.refill(bytes);
-                taken = 0;
+        let which = *self.non_zero & which;
+        // A half's bits are at hand at once.
+        for half in [which & 0xffff_ffff, which & !0xffff_ffff] {
+            if half == 0 {
+                continue;
             }
-            taken += 1;
-            let index = left.trailing_zeros();
-            left &= left - 1;
-            if bits.take_bit()
-                && let Some(value) = self.values.get_mut(index as usize)
-                && *value & bit == 0
-            {
-                *value = if *value < 0 {
-                    value.wrapping_sub(bit)
-                } else {
-                    value.wrapping_add(bit)
-                };
+            bits.refill(bytes);
+            let mut ones = bits.buffer();
+            bits.drop_bits(half.count_ones());
+            let mut left = half;
+            // Those that are not kept come last.
+            while let Some(value) = self.values.get_mut(left.trailing_zeros() as usize) {
+                left &= left - 1;
+                // Nobody guesses these bits, so that all values are added to. None of them has its bit already.
+                let sign = *value >> 15;
+                let added = (ones.cast_signed() >> 63) as i16 & bit & !*value;
+                *value = value.wrapping_add((added ^ sign).wrapping_sub(sign));
+                ones <<= 1;
             }
         }
     }
@@ -281,21 +283,26 @@ impl Band {
     #[inline(always)]
     fn read_first(&self, values: &ValueTable, bits: &mut Bits, bytes: &[u8], mut block: Entry<'_>) -> Option<u32> {
         let mut index = self.first;
-        while index <= self.last {
+        loop {
             bits.refill(bytes);
-            match values.read(bits, index)? {
-                Coefficient::Value { index: at, value } => {
-                    if at > self.last {
-                        return None;
+            // With them, the bits of a run are at hand.
+            for _ in 0..2 {
+                match values.read(bits, bytes, index)? {
+                    Coefficient::Value { index: at, value } => {
+                        if at > self.last {
+                            return None;
+                        }
+                        block.put(at, value << self.low);
+                        index = at + 1;
                     }
-                    block.put(at, value << self.low);
-                    index = at + 1;
+                    Coefficient::Zeroes { next } => index = next,
+                    Coefficient::End { run } => return Some((1 << run) - 1 + bits.take(run)),
                 }
-                Coefficient::Zeroes { next } => index = next,
-                Coefficient::End { run } => return Some((1 << run) - 1 + bits.take(run)),
+                if index > self.last {
+                    return Some(0);
+                }
             }
         }
-        Some(0)
     }
 
     /// One more bit of a block's values. `ended` and the answer: how many blocks from here, and after it, have no new ones.

@@ -15,7 +15,7 @@ mod vp8;
 use self::riff::Content;
 use super::Job;
 use crate::pixels::{Channels, Model, Shape, Sink, zeroed};
-use crate::{Format, ImageError, Source};
+use crate::{Format, ImageError, Plan, Source};
 use core::ops::Range;
 
 pub(super) use self::library::each_moment;
@@ -49,9 +49,14 @@ fn planes(job: &Job<'_>, frame: Range<u64>, size: (u32, u32), sink: &mut Sink<'_
     };
     let chroma = shape((size.0.div_ceil(2), size.1.div_ceil(2)), 0.5);
     sink.begin(size, Model::LimitedYCbCr, &[shape(size, 1.0), chroma, chroma])?;
-    vp8::decode(job.source, frame, size, job.cancel, &mut |plane, row| {
-        sink.push(plane, row)
-    })
+    vp8::decode(
+        job.source,
+        frame,
+        size,
+        is_filtered(job.plan),
+        job.cancel,
+        &mut |plane, row| sink.push(plane, row),
+    )
 }
 
 /// Luminance and the two colour differences, which are half as large, of limited range.
@@ -70,17 +75,30 @@ impl Yuv {
             zeroed(chroma)?,
         ];
         let mut offsets = [0; 3];
-        vp8::decode(job.source, frame, (width, height), job.cancel, &mut |plane, row| {
-            if let (Some(offset), Some(samples)) = (offsets.get_mut(plane), planes.get_mut(plane))
-                && let Some(to) = samples.get_mut(*offset..*offset + row.len())
-            {
-                to.copy_from_slice(row);
-                *offset += row.len();
-            }
-            Ok(())
-        })?;
+        vp8::decode(
+            job.source,
+            frame,
+            (width, height),
+            is_filtered(job.plan),
+            job.cancel,
+            &mut |plane, row| {
+                if let (Some(offset), Some(samples)) = (offsets.get_mut(plane), planes.get_mut(plane))
+                    && let Some(to) = samples.get_mut(*offset..*offset + row.len())
+                {
+                    to.copy_from_slice(row);
+                    *offset += row.len();
+                }
+                Ok(())
+            },
+        )?;
         Ok(Self { width, height, planes })
     }
+}
+
+/// Whether the edges of blocks are to be smoothed. What makes the picture half as large or smaller does that too.
+fn is_filtered(plan: &Plan) -> bool {
+    let (width, height) = (f64::from(plan.resized.0), f64::from(plan.resized.1));
+    2.0 * width > plan.region.width || 2.0 * height > plan.region.height
 }
 
 /// So many bytes of the source.

@@ -229,3 +229,52 @@ fn a_jpeg_made_of_the_planes_has_the_colours_of_the_pixels() {
         assert!((mean(&ours) - mean(&theirs)).abs() < 1.0, "quality {quality}");
     }
 }
+
+#[test]
+fn what_is_made_half_as_large_looks_alike_without_the_filter() {
+    let settings = WebpSettings {
+        quality: 60.0,
+        filter_strength: 60,
+        ..WebpSettings::default()
+    };
+    let bytes = encode(0, (240, 160), false, &settings);
+    let of_width = |source: &Vec<u8>, width: u32| {
+        let resolved = Resolved::parse(&format!("format=png,width={width}")).unwrap();
+        let plan = plan(&probe(source, &Limits::EDGE).unwrap(), &resolved, &Limits::EDGE).unwrap();
+        let png = crate::process(source, &resolved, &Limits::EDGE, &NativeCodecs, &|| false).unwrap();
+        (is_filtered(&plan), pixels_of_png(&png.bytes))
+    };
+    // What was encoded, and the same picture filtered as a whole.
+    let whole = |data: &[u8]| samples::png_of(240, 160, png::ColorType::Rgb, png::BitDepth::Eight, data);
+    let original: Vec<u8> = picture(0, 240, 160, false)
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .flat_map(|[r, g, b, _]| [*r, *g, *b])
+        .collect();
+    let [original, smoothed] = [original, pixels(&bytes).unwrap().data].map(|data| whole(&data));
+    let [(filtered, ours), (_, smoothed), (_, wanted)] =
+        [bytes.clone(), smoothed, original].map(|file| of_width(&file, 120));
+    assert!(!filtered && of_width(&bytes, 121).0);
+    let error = |pixels: &[u8]| -> u64 {
+        let apart = pixels
+            .iter()
+            .zip(&wanted)
+            .map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2));
+        apart.sum()
+    };
+    assert_eq!((ours.len(), smoothed.len()), (wanted.len(), wanted.len()));
+    assert!(
+        error(&ours) < error(&smoothed) * 13 / 10,
+        "{} and {}",
+        error(&ours),
+        error(&smoothed)
+    );
+}
+
+fn pixels_of_png(bytes: &[u8]) -> Vec<u8> {
+    let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut pixels).unwrap();
+    pixels
+}

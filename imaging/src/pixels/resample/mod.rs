@@ -142,13 +142,16 @@ impl Scaler {
         {
             self.vertical
                 .add_up(self.next, &self.ring, &mut self.steps, &mut self.sums);
-            if let Some(to) = self.result.data.chunks_exact_mut(stride).nth(self.next) {
-                self.horizontal.resize(&self.sums, to);
+            self.next += 1;
+            let waiting = self.horizontal.add(&self.sums);
+            if waiting == self.horizontal.rows() || self.vertical.rows(self.next).is_none() {
+                let range = (self.next - waiting) * stride..self.next * stride;
+                let to = self.result.data.get_mut(range).unwrap_or_default();
+                self.horizontal.resize(to);
                 if self.premultiplied {
                     unpremultiply(to);
                 }
             }
-            self.next += 1;
         }
         Ok(())
     }

@@ -28,11 +28,12 @@ pub(crate) fn memory(width: u64, bytes: u64) -> u64 {
 }
 
 /// Decodes the frame that lies in a part of the source, and hands out its rows from top to bottom as soon as they are
-/// finished. What has been read is released.
+/// finished. What has been read is released. Without a filter the edges of blocks show, unless they are made smaller.
 pub(crate) fn decode(
     source: &dyn Source,
     range: Range<u64>,
     size: (u32, u32),
+    filtered: bool,
     cancel: &dyn Fn() -> bool,
     take: &mut TakeRow<'_>,
 ) -> Result<(), ImageError> {
@@ -53,7 +54,9 @@ pub(crate) fn decode(
             return Err(ImageError::Internal("a partition was not opened"));
         };
         frame.read_row(row, &mut first, coefficients)?;
-        frame.filter();
+        if filtered {
+            frame.filter();
+        }
         frame.hand_out(row, row + 1 == rows, take)?;
         // The first partition is in memory as a whole.
         let read_to = others.iter().map(Partition::read_to).min();
