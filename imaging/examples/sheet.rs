@@ -169,8 +169,7 @@ impl Sheet {
     fn write(&mut self, words: &str, at: (usize, usize)) -> io::Result<()> {
         let broken = words
             .char_indices()
-            .filter(|(at, character)| *at < CHARACTERS && matches!(character, ',' | ';' | ' '))
-            .last();
+            .rfind(|(at, character)| *at < CHARACTERS && matches!(character, ',' | ';' | ' '));
         let text = match broken {
             Some((at, _)) if words.len() > CHARACTERS => {
                 let (first, second) = words.split_at(at + 1);

@@ -1,5 +1,7 @@
 //! What plans foresee, against what is taken: never less, and seldom twice as much.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
 use kado_imaging::samples::{self, JpegColor, JpegSample};
 use kado_imaging::{ImageError, LimitKind, Limits, NativeCodecs, Plan, Resolved, plan, probe, transform};
 use peak_alloc::PeakAlloc;
