@@ -1,7 +1,7 @@
 //! `GET /img/<options>/<source>`: parse, negotiate, key, cache, and where it misses, make it once.
 
 use kado_imaging::{
-    ClientHints, Encoders, ImageOptions, OptionError, negotiate,
+    ClientHints, ENGINE, Encoders, ImageOptions, OptionError, negotiate,
     options::{Color, Decimal, Draw, Gravity, Overlay},
 };
 use kado_shared::{
@@ -26,8 +26,6 @@ use crate::{
 
 /// Encoders that the transform role brings beside JPEG and PNG.
 const ENCODERS: Encoders = Encoders { webp: true, avif: true };
-/// Part of every cache key: another engine makes other bytes.
-const ENGINE: &str = env!("CARGO_PKG_VERSION");
 
 /// How much of the tenant's watermark shows.
 const WATERMARK_OPACITY: Decimal = Decimal::thousandths(850);

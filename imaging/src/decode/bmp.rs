@@ -1,6 +1,6 @@
 //! BMP, row by row.
 
-use super::{Job, from_io};
+use super::{Job, reading};
 use crate::pixels::{Channels, Raster};
 use crate::probe::{BmpCoding, BmpHeader, bmp_header};
 use crate::source::SourceReader;
@@ -14,16 +14,16 @@ pub(super) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
     };
     let channels = if header.alpha() { Channels::Rgba } else { Channels::Rgb };
     let mut raster = Raster::zeroed(header.width, header.height, channels)?;
-    let mut reader = SourceReader::new(job.source, job.cancel).releasing();
-    let read = reader.seek(SeekFrom::Start(header.pixels)).and_then(|_| {
+    let reader = SourceReader::new(job.source, job.cancel).releasing();
+    reading(Format::Bmp, reader, |reader| {
+        reader.seek(SeekFrom::Start(header.pixels))?;
         if coding == BmpCoding::Runs {
-            runs(&mut reader, &header, &mut raster)
+            runs(reader, &header, &mut raster)?;
         } else {
-            rows(&mut reader, &header, coding, &mut raster)
+            rows(reader, &header, coding, &mut raster)?;
         }
-    });
-    let offset = reader.stood_at();
-    read.map_err(|error| from_io(Format::Bmp, offset, &error))?;
+        Ok(())
+    })?;
     Ok(raster)
 }
 

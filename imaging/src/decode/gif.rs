@@ -1,6 +1,6 @@
 //! GIF on its logical screen: the first frame, or one after another.
 
-use super::{Job, Moment, from_io};
+use super::{Failure, Job, Moment, reading};
 use crate::pixels::{Channels, Raster, zeroed};
 use crate::source::SourceReader;
 use crate::transform::stop_if;
@@ -10,46 +10,24 @@ use gif::{ColorOutput, DecodeOptions, Decoder, DecodingError, DisposalMethod, Re
 use std::io;
 
 pub(super) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
-    let mut reader = SourceReader::new(job.source, job.cancel).releasing();
-    let decoded = run(job, &mut reader);
-    let offset = reader.stood_at();
-    decoded.map_err(|failure| failure.translated(offset))
+    let reader = SourceReader::new(job.source, job.cancel).releasing();
+    reading(Format::Gif, reader, |reader| run(job, reader))
 }
 
 pub(super) fn each_moment(
     job: &Job<'_>,
     visit: &mut dyn FnMut(Moment<'_>) -> Result<(), ImageError>,
 ) -> Result<(), ImageError> {
-    let mut reader = SourceReader::new(job.source, job.cancel).releasing();
-    let visited = visit_all(job, &mut reader, visit);
-    let offset = reader.stood_at();
-    visited.map_err(|failure| failure.translated(offset))
-}
-
-enum Failure {
-    Decoder(DecodingError),
-    Engine(ImageError),
-}
-
-impl Failure {
-    fn translated(self, offset: u64) -> ImageError {
-        match self {
-            Self::Decoder(DecodingError::Io(error)) => from_io(Format::Gif, offset, &error),
-            Self::Decoder(error) => ImageError::corrupt(Format::Gif, offset, error.to_string()),
-            Self::Engine(error) => error,
-        }
-    }
+    let reader = SourceReader::new(job.source, job.cancel).releasing();
+    reading(Format::Gif, reader, |reader| visit_all(job, reader, visit))
 }
 
 impl From<DecodingError> for Failure {
     fn from(error: DecodingError) -> Self {
-        Self::Decoder(error)
-    }
-}
-
-impl From<ImageError> for Failure {
-    fn from(error: ImageError) -> Self {
-        Self::Engine(error)
+        match error {
+            DecodingError::Io(error) => Self::Io(error),
+            error => Self::Damage(error.to_string()),
+        }
     }
 }
 

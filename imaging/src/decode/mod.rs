@@ -10,7 +10,7 @@ mod webp;
 
 use crate::draw::Overlays;
 use crate::pixels::{Fitting, Planes, Raster, Sink};
-use crate::source::Stop;
+use crate::source::{SourceReader, Stop};
 use crate::svg::Vector;
 use crate::{Codecs, Format, ImageError, Limits, Plan, Source, Stage};
 
@@ -99,6 +99,41 @@ pub(crate) fn from_io(format: Format, offset: u64, error: &io::Error) -> ImageEr
         }
         None => ImageError::corrupt(format, offset, error.to_string()),
     }
+}
+
+/// Why a library stopped reading.
+enum Failure {
+    Io(io::Error),
+    /// What is wrong with the bytes, in the library's words.
+    Damage(String),
+    Engine(ImageError),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Lets a library read; what it fails with is said in our terms, with where it stood.
+fn reading<T>(
+    format: Format,
+    mut reader: SourceReader<'_>,
+    read: impl FnOnce(&mut SourceReader<'_>) -> Result<T, Failure>,
+) -> Result<T, ImageError> {
+    let result = read(&mut reader);
+    let offset = reader.stood_at();
+    result.map_err(|failure| match failure {
+        Failure::Io(error) => from_io(format, offset, &error),
+        Failure::Damage(detail) => ImageError::corrupt(format, offset, detail),
+        Failure::Engine(error) => error,
+    })
 }
 
 #[cfg(test)]

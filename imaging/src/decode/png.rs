@@ -1,39 +1,23 @@
 //! PNG row by row through the png crate; interlaced rows are put in their place here.
 
-use super::{Job, from_io};
+use super::{Failure, Job, reading};
 use crate::pixels::{Channels, Model, Raster, Shape, Sink, zeroed};
 use crate::source::SourceReader;
 use crate::{Format, ImageError};
 use png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, Limits, Transformations};
 
 pub(super) fn decode(job: &Job<'_>, sink: &mut Sink<'_>) -> Result<(), ImageError> {
-    let mut reader = SourceReader::new(job.source, job.cancel).releasing();
-    let decoded = run(&mut reader, sink);
-    let offset = reader.stood_at();
-    decoded.map_err(|failure| match failure {
-        Failure::Decoder(DecodingError::IoError(error)) => from_io(Format::Png, offset, &error),
-        Failure::Decoder(DecodingError::LimitsExceeded) => {
-            ImageError::corrupt(Format::Png, offset, "a chunk wants more memory than a chunk may")
-        }
-        Failure::Decoder(error) => ImageError::corrupt(Format::Png, offset, error.to_string()),
-        Failure::Engine(error) => error,
-    })
-}
-
-enum Failure {
-    Decoder(DecodingError),
-    Engine(ImageError),
+    let reader = SourceReader::new(job.source, job.cancel).releasing();
+    reading(Format::Png, reader, |reader| run(reader, sink))
 }
 
 impl From<DecodingError> for Failure {
     fn from(error: DecodingError) -> Self {
-        Self::Decoder(error)
-    }
-}
-
-impl From<ImageError> for Failure {
-    fn from(error: ImageError) -> Self {
-        Self::Engine(error)
+        match error {
+            DecodingError::IoError(error) => Self::Io(error),
+            DecodingError::LimitsExceeded => Self::Damage("a chunk wants more memory than a chunk may".to_owned()),
+            error => Self::Damage(error.to_string()),
+        }
     }
 }
 
@@ -87,6 +71,8 @@ fn run(source: &mut SourceReader<'_>, sink: &mut Sink<'_>) -> Result<(), Failure
             }
             sink.push(0, &samples)?;
         }
+        // The last check sum of the rows' data comes after them.
+        reader.read_row(&mut samples)?;
         ended(reader.finish())?;
         return Ok(());
     }
@@ -113,6 +99,7 @@ fn run(source: &mut SourceReader<'_>, sink: &mut Sink<'_>) -> Result<(), Failure
             );
         }
     }
+    reader.next_interlaced_row()?;
     ended(reader.finish())?;
     sink.take(raster)?;
     Ok(())

@@ -422,3 +422,140 @@ proptest! {
         let _ = run(&bytes, "format=png", &Limits { pixels: 1_000_000, ..Limits::EDGE }, &|| false);
     }
 }
+
+/// Willem van Schaik's test pictures. What they show was told by another decoder; the licence beside them says how.
+fn pngsuite() -> impl Iterator<Item = (&'static str, (u32, u32), &'static str, Vec<u8>)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pngsuite");
+    include_str!("../../tests/pngsuite/pixels.txt")
+        .lines()
+        .map(move |line| {
+            let words: Vec<_> = line.split(' ').collect();
+            let [name, width, height, hash] = words[..] else {
+                panic!("{line}");
+            };
+            let file = std::fs::read(folder.join(name).with_extension("png")).unwrap();
+            (name, (width.parse().unwrap(), height.parse().unwrap()), hash, file)
+        })
+}
+
+#[test]
+fn pictures_of_the_png_suite_have_the_pixels_that_another_decoder_sees() {
+    use sha2::Digest as _;
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for (name, size, expected, file) in pngsuite() {
+        let raster = decoded(&file, "").unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((raster.width, raster.height), size, "{name}");
+        let mut pixels = raster.colored().unwrap().with_alpha().unwrap().data;
+        for pixel in pixels.chunks_exact_mut(4).filter(|pixel| pixel[3] == 0) {
+            pixel.fill(0);
+        }
+        let hash = sha2::Sha256::digest(&pixels);
+        let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        if hash != expected {
+            wrong.push(name);
+        }
+        count += 1;
+    }
+    assert!(count > 60 && wrong.is_empty(), "{wrong:?} of {count}");
+}
+
+/// What the suite's broken files have wrong, done to a good one.
+#[test]
+fn broken_pictures_of_the_png_suite_are_refused() {
+    let (_, _, _, good) = pngsuite().find(|(name, ..)| *name == "basn0g01").unwrap();
+    let after = |kind: &[u8]| good.windows(4).position(|window| window == kind).unwrap() + 4;
+    let with = |at: usize, byte: u8| {
+        let mut file = good.clone();
+        file[at] = byte;
+        file
+    };
+    // The header's check sum follows its 13 bytes.
+    let header = |at: usize, byte: u8| {
+        let mut file = with(16 + at, byte);
+        let sum = png_crc(&file[12..29]);
+        file[29..33].copy_from_slice(&sum.to_be_bytes());
+        file
+    };
+    let data = after(b"IDAT");
+    let length = u32::from_be_bytes(good[data - 8..data - 4].try_into().unwrap()) as usize;
+    let replaced = |from: &[u8], to: &[u8]| {
+        let at = good.windows(from.len()).position(|window| window == from).unwrap();
+        [&good[..at], to, &good[at + from.len()..]].concat()
+    };
+    let mut without_data = good.clone();
+    without_data.drain(data - 8..data + length + 4);
+    for (name, file) in [
+        ("xs1: first byte of the signature", with(0, 0x88)),
+        ("xs2: second byte of the signature", with(1, b'p')),
+        ("xs4: fourth byte of the signature", with(3, b'g')),
+        ("xs7: line feed of the signature", with(7, 0x0b)),
+        ("xcr: line ends of a Macintosh", replaced(b"\r\n\x1a\n", b"\r\x1a\r")),
+        ("xlf: line ends of Unix", replaced(b"\r\n\x1a\n", b"\n\x1a\n")),
+        ("xc1: colour type 1", header(9, 1)),
+        ("xc9: colour type 9", header(9, 9)),
+        ("xd0: no bits", header(8, 0)),
+        ("xd3: 3 bits", header(8, 3)),
+        ("xd9: 99 bits", header(8, 99)),
+        ("xhd: the header's check sum", with(29, good[29] ^ 1)),
+        (
+            "xcs: the data's check sum",
+            with(data + length, good[data + length] ^ 1),
+        ),
+        ("xdt: no data", without_data),
+    ] {
+        match decoded(&file, "format=png") {
+            Err(ImageError::NotAnImage) => assert!(
+                name.starts_with("xs") || name.starts_with("xcr") || name.starts_with("xlf"),
+                "{name}"
+            ),
+            Err(ImageError::Corrupt { detail, .. }) => assert!(!detail.is_empty(), "{name}"),
+            other => panic!("{name}: {:?}", other.map(|raster| raster.width)),
+        }
+    }
+}
+
+/// A grey PNG of 8 bits, of what is given as its compressed rows.
+fn png_with_data(size: (u32, u32), data: &[&[u8]]) -> Vec<u8> {
+    let header = [&size.0.to_be_bytes()[..], &size.1.to_be_bytes()[..], &[8, 0, 0, 0, 0]].concat();
+    let parts = data.iter().map(|part| (b"IDAT", *part));
+    let chunks = [(b"IHDR", &header[..])]
+        .into_iter()
+        .chain(parts)
+        .chain([(b"IEND", &[][..])]);
+    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+    for (kind, body) in chunks {
+        file.extend((body.len() as u32).to_be_bytes());
+        let checked = [&kind[..], body].concat();
+        file.extend(&checked);
+        file.extend(png_crc(&checked).to_be_bytes());
+    }
+    file
+}
+
+#[test]
+fn what_a_png_has_beyond_its_last_row_is_passed_over() {
+    let rows = |count: usize| [0, 10, 20, 30].repeat(count);
+    let packed = |rows: &[u8]| miniz_oxide::deflate::compress_to_vec_zlib(rows, 6);
+    let (exact, more) = (packed(&rows(3)), packed(&rows(300)));
+    let unsummed = &exact[..exact.len() - 4];
+    for (name, data) in [
+        ("exactly its rows", vec![&exact[..]]),
+        ("more rows", vec![&more]),
+        ("an empty part", vec![&exact, b""]),
+        ("a second part that is no data", vec![&exact, b"rubbish"]),
+        ("no sum of the data", vec![unsummed]),
+    ] {
+        let raster = decoded(&png_with_data((3, 3), &data), "").unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(raster.data, [10, 20, 30].repeat(3), "{name}");
+    }
+}
+
+/// CRC-32 of a chunk's type and data.
+fn png_crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 }
+        })
+    })
+}

@@ -1,6 +1,6 @@
 //! The first page of a TIFF through the tiff crate, one strip or tile at a time.
 
-use super::{Job, from_io};
+use super::{Failure, Job, reading};
 use crate::pixels::{Channels, Raster};
 use crate::source::SourceReader;
 use crate::{Format, ImageError, ImageInfo};
@@ -10,31 +10,17 @@ use tiff::{ColorType, TiffError};
 
 pub(super) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
     // Strips lie in any order, so nothing can be released.
-    let mut reader = SourceReader::new(job.source, job.cancel);
-    let decoded = run(job, &mut reader);
-    let offset = reader.stood_at();
-    decoded.map_err(|failure| match failure {
-        Failure::Engine(error) => error,
-        Failure::Decoder(TiffError::IoError(error)) => from_io(Format::Tiff, offset, &error),
-        Failure::Decoder(TiffError::UnsupportedError(what)) => ImageError::unsupported(Format::Tiff, what.to_string()),
-        Failure::Decoder(error) => ImageError::corrupt(Format::Tiff, offset, error.to_string()),
-    })
-}
-
-enum Failure {
-    Decoder(TiffError),
-    Engine(ImageError),
+    let reader = SourceReader::new(job.source, job.cancel);
+    reading(Format::Tiff, reader, |reader| run(job, reader))
 }
 
 impl From<TiffError> for Failure {
     fn from(error: TiffError) -> Self {
-        Self::Decoder(error)
-    }
-}
-
-impl From<ImageError> for Failure {
-    fn from(error: ImageError) -> Self {
-        Self::Engine(error)
+        match error {
+            TiffError::IoError(error) => Self::Io(error),
+            TiffError::UnsupportedError(what) => Self::Engine(ImageError::unsupported(Format::Tiff, what.to_string())),
+            error => Self::Damage(error.to_string()),
+        }
     }
 }
 

@@ -78,13 +78,7 @@ impl<'a> Sink<'a> {
 
     /// What is about to come.
     pub(crate) fn begin(&mut self, size: (u32, u32), model: Model, shapes: &[Shape]) -> Result<(), ImageError> {
-        if size != self.expected {
-            return Err(ImageError::corrupt(
-                self.format,
-                0,
-                "the decoder found another size than the header says",
-            ));
-        }
+        self.check(size)?;
         self.model = model;
         self.planes.clear();
         if !model.has_chroma() {
@@ -96,6 +90,17 @@ impl<'a> Sink<'a> {
             self.planes.push(Plane::Arriving(Box::new(scaler)));
         }
         Ok(())
+    }
+
+    fn check(&self, size: (u32, u32)) -> Result<(), ImageError> {
+        if size == self.expected {
+            return Ok(());
+        }
+        Err(ImageError::corrupt(
+            self.format,
+            0,
+            "the decoder found another size than the header says",
+        ))
     }
 
     /// What is made of a plane: the part, in its samples, and the size.
@@ -142,24 +147,25 @@ impl<'a> Sink<'a> {
             channels: raster.channels,
             per_pixel: (1.0, 1.0),
         };
+        if self.fitting == Fitting::whole(shape.size) {
+            self.check(shape.size)?;
+            // Nothing is made that would hold a second one.
+            self.give(raster);
+            return Ok(());
+        }
         self.begin(shape.size, Model::Pixels, &[shape])?;
         (self.observe)(Stage::Resample);
-        match self.planes.first_mut() {
-            Some(plane @ Plane::Arriving(_)) if self.fitting == Fitting::whole(shape.size) => {
-                *plane = Plane::There(raster);
+        if let Some(Plane::Arriving(scaler)) = self.planes.first_mut() {
+            for row in raster.data.chunks_exact(raster.stride().max(1)) {
+                scaler.push(row)?;
             }
-            Some(Plane::Arriving(scaler)) => {
-                for row in raster.data.chunks_exact(raster.stride().max(1)) {
-                    scaler.push(row)?;
-                }
-            }
-            _ => {}
         }
         Ok(())
     }
 
     /// A picture that has been fitted already.
     pub(crate) fn give(&mut self, raster: Raster) {
+        self.model = Model::Pixels;
         self.fitting.apart = None;
         self.planes = vec![Plane::There(raster)];
     }

@@ -129,7 +129,12 @@ impl Memory {
                     0
                 };
                 let rows = scaler(plan, (width, height), channels);
-                (decode + planes + decoded).max(decoded + resized + rows)
+                // Decoders that give all rows at once give the picture that is looked at; of the others it is made.
+                let joined = match info.format {
+                    Format::Gif | Format::Bmp | Format::Tiff | Format::Avif => 0,
+                    _ => decoded,
+                };
+                (decode + planes + joined).max(decoded + resized + rows)
             }
             _ if stays_planes(plan) => {
                 let components = u64::from(info.components);

@@ -1,7 +1,7 @@
 //! Metadata blocks as they stand in a file, none of them looked into. Read apart from the pixels, before them.
 
 use super::isobmff;
-use super::jpeg::{MAX_SEGMENTS, next_marker, starts_with};
+use super::jpeg::{MAX_SEGMENTS, Segment, next_segment, starts_with};
 use super::peek::{Peek, Stopped};
 use super::png::MAX_CHUNKS;
 use crate::{Format, ImageError, Limits, Source};
@@ -56,15 +56,9 @@ fn jpeg(peek: &mut Peek<'_>, blocks: &mut Blocks) -> Result<(), Stopped> {
     const PHOTOSHOP: &[u8] = b"Photoshop 3.0\0";
     let mut offset = 2;
     for _ in 0..MAX_SEGMENTS {
-        peek.within_metadata(offset)?;
-        let marker = next_marker(peek, &mut offset)?;
-        match marker {
-            0xda | 0xd9 => break,
-            0xd0..=0xd7 | 0x01 => continue,
-            _ => {}
-        }
-        let length = u64::from(peek.be16(offset)?).max(2);
-        let (body, size) = (offset + 2, length - 2);
+        let Some(Segment { marker, body, size }) = next_segment(peek, &mut offset)? else {
+            break;
+        };
         for (wanted, name, block) in [
             (0xe1, EXIF, &mut blocks.exif),
             (0xe1, XMP, &mut blocks.xmp),
@@ -75,7 +69,6 @@ fn jpeg(peek: &mut Peek<'_>, blocks: &mut Blocks) -> Result<(), Stopped> {
                 keep(peek, block, body + skipped, size - skipped)?;
             }
         }
-        offset += length;
     }
     Ok(())
 }

@@ -60,8 +60,40 @@ pub(super) fn read(peek: &mut Peek<'_>) -> Result<ImageInfo, Stopped> {
     Err(peek.corrupt(offset, "there are too many segments before the first scan"))
 }
 
+/// A segment with a body.
+pub(super) struct Segment {
+    pub(super) marker: u8,
+    /// Where the body starts.
+    pub(super) body: u64,
+    /// Bytes of the body.
+    pub(super) size: u64,
+}
+
+/// The segments before the first scan, from the one at `offset` on; `offset` is moved behind each that is given.
+pub(super) fn next_segment(peek: &mut Peek<'_>, offset: &mut u64) -> Result<Option<Segment>, Stopped> {
+    loop {
+        peek.within_metadata(*offset)?;
+        let marker = next_marker(peek, offset)?;
+        match marker {
+            0xda | 0xd9 => return Ok(None),
+            // Restart markers and TEM stand alone.
+            0xd0..=0xd7 | 0x01 => {}
+            _ => {
+                let length = u64::from(peek.be16(*offset)?).max(2);
+                let body = *offset + 2;
+                *offset += length;
+                return Ok(Some(Segment {
+                    marker,
+                    body,
+                    size: length - 2,
+                }));
+            }
+        }
+    }
+}
+
 /// Passes fill bytes, and the bytes that some cameras leave between segments.
-pub(super) fn next_marker(peek: &mut Peek<'_>, offset: &mut u64) -> Result<u8, Stopped> {
+fn next_marker(peek: &mut Peek<'_>, offset: &mut u64) -> Result<u8, Stopped> {
     loop {
         while peek.u8(*offset)? != 0xff {
             *offset += 1;

@@ -1,7 +1,7 @@
 //! What a file says of its colours: an ICC profile, or PNG's own few numbers. Read apart from the pixels, before them.
 
 use super::isobmff;
-use super::jpeg::{MAX_SEGMENTS, next_marker, starts_with};
+use super::jpeg::{MAX_SEGMENTS, Segment, next_segment, starts_with};
 use super::peek::{Peek, Stopped};
 use super::png::MAX_CHUNKS;
 use crate::{Format, ImageError, ImageInfo, LimitKind, Limits, Source};
@@ -70,21 +70,14 @@ fn jpeg(peek: &mut Peek<'_>, limits: &Limits) -> Result<Option<Declared>, Stoppe
     let mut total = 0;
     let mut offset = 2;
     for _ in 0..MAX_SEGMENTS {
-        peek.within_metadata(offset)?;
-        let marker = next_marker(peek, &mut offset)?;
-        match marker {
-            0xda | 0xd9 => break,
-            0xd0..=0xd7 | 0x01 => continue,
-            _ => {}
-        }
-        let length = u64::from(peek.be16(offset)?);
-        let (body, size) = (offset + 2, length.saturating_sub(2));
+        let Some(Segment { marker, body, size }) = next_segment(peek, &mut offset)? else {
+            break;
+        };
         if marker == 0xe2 && size > 14 && starts_with(peek, body, size, b"ICC_PROFILE\0")? {
             let [number, count] = peek.array::<2>(body + 12)?;
             total += size - 14;
             parts.push((number, count, body + 14, within(limits, size - 14)?));
         }
-        offset += length.max(2);
     }
     within(limits, total)?;
     parts.sort_by_key(|(number, ..)| *number);

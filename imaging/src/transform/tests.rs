@@ -1,5 +1,6 @@
 use super::*;
 use crate::samples::{self, JpegColor, JpegSample};
+use crate::source::Forgetful;
 use crate::{CodecError, NoCodecs, WebpSettings};
 use core::cell::RefCell;
 
@@ -485,5 +486,30 @@ fn a_jpeg_of_planes_shows_what_its_pixels_would() {
             let score = psnr(&pixels(&made).data, &pixels(&wanted).data);
             assert!(score > 27.0, "{chroma:?} {options}: {score:.1} dB");
         }
+    }
+}
+
+#[test]
+fn a_document_whose_pixels_are_looked_at_is_read_twice_before_it_is_released() {
+    let bytes =
+        br##"<svg xmlns="http://www.w3.org/2000/svg" width="90" height="60"><rect width="90" height="60" fill="#fff"/>
+        <circle cx="30" cy="20" r="10" fill="#c00"/></svg>"##
+            .to_vec();
+    for (options, size) in [
+        ("trim=border,format=png", (20, 20)),
+        ("width=40,height=40,fit=cover,gravity=auto,format=png", (40, 40)),
+    ] {
+        let whole = ok(&bytes, options);
+        let source = Forgetful::new(bytes.clone());
+        let resolved = Resolved::parse(options).unwrap();
+        let answer = process(&source, &resolved, &Limits::EDGE, &NoCodecs, &|| false).unwrap();
+        assert_eq!(answer, whole, "{options}");
+        assert_eq!((answer.width, answer.height), size, "{options}");
+        let raster = pixels(&answer);
+        let red = raster
+            .data
+            .chunks_exact(raster.channels.count())
+            .any(|pixel| pixel[0] > 190 && pixel[1] < 10);
+        assert!(red, "{options}");
     }
 }

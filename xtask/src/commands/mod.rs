@@ -6,6 +6,7 @@ mod check;
 mod fresh;
 mod fuzz;
 mod outcome;
+mod sheet;
 mod sqlx;
 mod steps;
 mod test;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Sqlx(sqlx::Arguments),
     /// Try random inputs on the transform engine
     Fuzz(fuzz::Arguments),
+    /// Draw a photo through every option of the grammar
+    Sheet(sheet::Arguments),
     /// Measure
     #[command(subcommand)]
     Bench(bench::Command),
@@ -49,6 +52,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Test(arguments) => test::run(&workspace, &arguments),
         Command::Sqlx(arguments) => sqlx::run(&workspace, &arguments),
         Command::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
+        Command::Sheet(arguments) => sheet::run(&workspace, &arguments),
         Command::Bench(command) => bench::run(&workspace, command),
     }
 }

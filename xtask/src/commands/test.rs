@@ -16,8 +16,8 @@ use xtask::{invoke, progress};
 
 use super::check::{as_count, cargo_command, lints, nextest_command, unit_tests};
 use super::outcome::{self, Count};
-use super::sqlx;
 use super::steps::{Output, Steps};
+use super::{fuzz, sqlx};
 
 /// Programs that some black-box tests need and that cannot be installed into the clone.
 const EXTERNAL: [(&str, &[&str]); 3] = [
@@ -26,8 +26,9 @@ const EXTERNAL: [(&str, &[&str]); 3] = [
     ("promtool", &["promtool"]),
 ];
 
-/// Everything: what `check` does, documentation tests, the Worker built and its deployment rehearsed, the metadata of
-/// SQL queries compared, and the black-box tests against a system that this command starts.
+/// Everything: what `check` does, documentation tests, a fixed run of the fuzz targets, the Worker built and its
+/// deployment rehearsed, the metadata of SQL queries compared, and the black-box tests against a system that this
+/// command starts.
 ///
 /// Redis, Chromium and promtool are used where they are. With KADO_REQUIRE_ALL=1 their absence is a failure.
 #[derive(Args)]
@@ -62,6 +63,15 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     if !arguments.black_box {
         lints(workspace, &mut steps)?;
         count = count.and(beside_the_code(workspace, &modules, &mut steps)?);
+        if invoke::find_on_path("c++").is_some() {
+            steps.work("fuzz targets", || fuzz::fixed(workspace));
+        } else {
+            steps.not_run(
+                "fuzz targets",
+                "c++ is not installed, which builds the fuzzer",
+                required,
+            );
+        }
     }
     let worker = steps.work("Worker", || edge_build::build(workspace, &modules, Profile::Release));
     if !arguments.black_box && worker.is_some() {

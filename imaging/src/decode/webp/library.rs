@@ -1,6 +1,6 @@
 //! Lossless pictures, and animations with lossless and lossy frames, through image-webp.
 
-use crate::decode::{Job, Moment, from_io};
+use crate::decode::{Failure, Job, Moment, reading};
 use crate::pixels::{Channels, Raster};
 use crate::source::SourceReader;
 use crate::{Format, ImageError};
@@ -8,46 +8,24 @@ use image_webp::{DecodingError, LoopCount, WebPDecoder};
 
 pub(super) fn decode(job: &Job<'_>) -> Result<Raster, ImageError> {
     // It reads chunks in its own order, so nothing can be released.
-    let mut reader = SourceReader::new(job.source, job.cancel);
-    let decoded = run(job, &mut reader);
-    let offset = reader.stood_at();
-    decoded.map_err(|failure| failure.translated(offset))
+    let reader = SourceReader::new(job.source, job.cancel);
+    reading(Format::WebP, reader, |reader| run(job, reader))
 }
 
 pub(in crate::decode) fn each_moment(
     job: &Job<'_>,
     visit: &mut dyn FnMut(Moment<'_>) -> Result<(), ImageError>,
 ) -> Result<(), ImageError> {
-    let mut reader = SourceReader::new(job.source, job.cancel);
-    let visited = visit_all(job, &mut reader, visit);
-    let offset = reader.stood_at();
-    visited.map_err(|failure| failure.translated(offset))
-}
-
-enum Failure {
-    Decoder(DecodingError),
-    Engine(ImageError),
-}
-
-impl Failure {
-    fn translated(self, offset: u64) -> ImageError {
-        match self {
-            Self::Decoder(DecodingError::IoError(error)) => from_io(Format::WebP, offset, &error),
-            Self::Decoder(error) => ImageError::corrupt(Format::WebP, offset, error.to_string()),
-            Self::Engine(error) => error,
-        }
-    }
+    let reader = SourceReader::new(job.source, job.cancel);
+    reading(Format::WebP, reader, |reader| visit_all(job, reader, visit))
 }
 
 impl From<DecodingError> for Failure {
     fn from(error: DecodingError) -> Self {
-        Self::Decoder(error)
-    }
-}
-
-impl From<ImageError> for Failure {
-    fn from(error: ImageError) -> Self {
-        Self::Engine(error)
+        match error {
+            DecodingError::IoError(error) => Self::Io(error),
+            error => Self::Damage(error.to_string()),
+        }
     }
 }
 
