@@ -54,7 +54,9 @@ fn text<'a>(question: &'a Value, name: &str) -> Answer<&'a str> {
 }
 
 fn size(question: &Value, name: &str) -> Answer<[usize; 2]> {
-    let size = question.get(name).and_then(|size| serde_json::from_value(size.clone()).ok());
+    let size = question
+        .get(name)
+        .and_then(|size| serde_json::from_value(size.clone()).ok());
     Ok(size.ok_or_else(|| format!("`{name}` is missing"))?)
 }
 
