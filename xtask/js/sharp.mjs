@@ -64,6 +64,19 @@ const actions = {
     return { format, width, height, chromaSubsampling, isProgressive, hasAlpha };
   },
 
+  // A file's pixels, as rows of RGB and nothing else.
+  async pixels({ file, output }) {
+    const { data, info } = await sharp(file, { limitInputPixels: false })
+      .rotate()
+      .toColourspace("srgb")
+      .removeAlpha()
+      .raw()
+      .toBuffer({ resolveWithObject: true });
+    if (info.channels !== 3) throw new Error(`${file} has ${info.channels} channels`);
+    await writeFile(output, data);
+    return { width: info.width, height: info.height };
+  },
+
   async version() {
     return { sharp: sharp.versions.sharp, vips: sharp.versions.vips };
   },

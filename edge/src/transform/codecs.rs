@@ -1,5 +1,7 @@
 //! Codecs that are modules of their own, each with a linear memory of its own.
 
+use std::cell::Cell;
+
 use js_sys::Uint8Array;
 use kado_imaging::{Av1Layout, Av1Picture, Av1Plane, AvifSettings, Codec, CodecError, Codecs, WebpSettings};
 
@@ -7,26 +9,42 @@ use crate::js::{self, CodecModule};
 
 /// What is loaded for a job: at most a decoder and an encoder.
 #[derive(Default)]
-pub(super) struct EdgeCodecs(Vec<(Codec, CodecModule)>);
+pub(super) struct EdgeCodecs {
+    modules: Vec<(Codec, CodecModule)>,
+    /// Most bytes that modules had when they were done with a picture: some let go of them at once.
+    peak: Cell<u64>,
+    /// Bytes of the largest picture that was copied for a module.
+    copied: Cell<u64>,
+}
 
 impl EdgeCodecs {
     pub(super) fn add(&mut self, codec: Codec, module: CodecModule) {
-        self.0.push((codec, module));
+        self.modules.push((codec, module));
     }
 
-    /// Memory of the loaded modules, in bytes.
+    /// Peak of the loaded modules' memory and of what is copied for them, in bytes.
     pub(super) fn memory_bytes(&self) -> u64 {
+        self.note();
+        self.peak.get().saturating_add(self.copied.get())
+    }
+
+    /// Looks at the modules' memory.
+    fn note(&self) {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a byte length is a positive integer"
         )]
-        let bytes = self.0.iter().map(|(_, module)| module.memory_bytes() as u64).sum();
-        bytes
+        let bytes = self
+            .modules
+            .iter()
+            .map(|(_, module)| module.memory_bytes() as u64)
+            .sum();
+        self.peak.set(self.peak.get().max(bytes));
     }
 
     fn module(&self, wanted: Codec, name: &'static str) -> Result<&CodecModule, CodecError> {
-        let found = self.0.iter().find(|(codec, _)| *codec == wanted);
+        let found = self.modules.iter().find(|(codec, _)| *codec == wanted);
         found.map(|(_, module)| module).ok_or(CodecError::Missing(name))
     }
 
@@ -42,6 +60,7 @@ impl EdgeCodecs {
         let settings = serde_wasm_bindgen::to_value(settings).map_err(|error| CodecError::Failed(error.to_string()))?;
         // A copy on the JavaScript side, of the output's size: the module cannot read our memory.
         let pixels = Uint8Array::from(rgba);
+        self.copied.set(self.copied.get().max(rgba.len() as u64));
         module
             .encode(&pixels, width, height, &settings)
             .map(|bytes| bytes.to_vec())
@@ -52,7 +71,7 @@ impl EdgeCodecs {
 /// Lets go of modules whose memory has grown beyond what is worth keeping, whatever came of the job.
 impl Drop for EdgeCodecs {
     fn drop(&mut self) {
-        for (_, module) in &self.0 {
+        for (_, module) in &self.modules {
             module.release();
         }
     }
@@ -99,6 +118,7 @@ impl Codecs for EdgeCodecs {
             full_range: picture.full_range() != 0,
             planes,
         };
+        self.note();
         // The planes are copied; a large picture's memory is wanted for what comes next.
         module.release();
         Ok(decoded)

@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: one file per measurement.
 
+mod document;
 mod imaging;
+mod mosaics;
 mod numbers;
 mod partner;
 mod photos;

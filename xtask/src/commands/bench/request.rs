@@ -1,5 +1,6 @@
 //! `cargo xtask bench request`
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,9 +15,10 @@ use xtask::temporary::TemporaryFolder;
 use xtask::workspace::Workspace;
 use xtask::{invoke, picture, progress, sample, tools, wait};
 
+use super::document::{self, Circumstances, processor};
+use super::mosaics::{Mosaic, Mosaics};
 use super::numbers::median;
 use super::partner::{Partner, sharp};
-use super::photos;
 
 /// A picture to be measured with: its name in the table, its size, the width asked for, and how often it is measured.
 const CASES: [Case; 3] = [
@@ -45,7 +47,8 @@ const WARM_UP: u8 = 2;
 const FIRST_QUALITY: u8 = 80;
 
 /// A JPEG of 12 and of 100 megapixels through the running Worker, against sharp on one thread, in turns in the same
-/// run. Starts a system of its own. Prints medians, ratios and the Worker's memory as a Markdown table.
+/// run. Starts a system of its own. Prints medians, ratios and the Worker's memory as a Markdown table; of photographs it
+/// goes into docs/PERFORMANCE.md as well.
 ///
 /// The Worker's time is a client's: it includes HTTP, the fetch of the original from the origin, and the store's key.
 #[derive(Args)]
@@ -79,7 +82,14 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     tools::require_bare_machine()?;
     let binaries = Binaries::build(workspace, &arguments.profile)?;
     let mut sharp = Partner::start(&mut sharp(workspace))?;
-    let pictures = TemporaryFolder::new("bench")?;
+    let mut pictures = Pictures {
+        mosaics: arguments
+            .photos
+            .as_deref()
+            .map(|photos| Mosaics::of(workspace, photos))
+            .transpose()?,
+        drawn: TemporaryFolder::new("bench")?,
+    };
     let system = progress::step("Starting a system", || System::temporary(binaries, |_| {}))?;
     raise_limits(&system)?;
     let client = Client::new(Duration::from_secs(60));
@@ -89,14 +99,17 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     let mut measured = Vec::new();
     for case in &CASES {
         measured.push(progress::step(case.name, || {
-            let file = make_picture(case, arguments.photos.as_deref(), pictures.path(), &mut sharp)?;
+            let file = pictures.get(case, &mut sharp)?;
             let id = upload(&client, &run_file.edge, &token, &file)?;
             measure(case, &client, &format!("{}/img", run_file.edge), &id, &file, &mut sharp)
         })?);
     }
-    let versions = sharp.ask(&json!({"action": "version"}))?;
-    print_table(&measured, &versions, &arguments.profile)?;
     system.stop();
+    let section = section(&measured, &circumstances(arguments, &mut sharp)?);
+    document::print(&section)?;
+    if arguments.photos.is_some() {
+        document::write(workspace, "request", &section)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -108,23 +121,32 @@ fn raise_limits(system: &System) -> Result<()> {
     Ok(())
 }
 
-fn make_picture(case: &Case, photos: Option<&Path>, folder: &Path, sharp: &mut Partner) -> Result<PathBuf> {
-    let (width, height) = case.size;
-    let output = folder.join(format!("{width}x{height}.jpg"));
-    if output.exists() {
-        return Ok(output);
-    }
-    match photos {
-        Some(photos) => {
-            let files = photos::list(photos)?;
-            let question =
-                json!({"action": "mosaic", "files": files, "width": width, "height": height, "output": output});
-            sharp.ask(&question)?;
+/// The pictures of the cases: mosaics, or drawn where there are no photographs.
+struct Pictures {
+    mosaics: Option<Mosaics>,
+    drawn: TemporaryFolder,
+}
+
+impl Pictures {
+    fn get(&mut self, case: &Case, sharp: &mut Partner) -> Result<PathBuf> {
+        let (width, height) = case.size;
+        if let Some(mosaics) = &self.mosaics {
+            let mosaic = Mosaic {
+                name: "jpeg",
+                width: width.into(),
+                height: height.into(),
+                format: "jpeg",
+                settings: &json!({ "quality": 88, "chromaSubsampling": "4:2:0" }),
+            };
+            return mosaics.get(&mosaic, sharp);
         }
-        None => fs::write(&output, picture::jpeg(width, height)?)
-            .with_context(|| format!("writing {}", output.display()))?,
+        let output = self.drawn.path().join(format!("{width}x{height}.jpg"));
+        if !output.exists() {
+            fs::write(&output, picture::jpeg(width, height)?)
+                .with_context(|| format!("writing {}", output.display()))?;
+        }
+        Ok(output)
     }
-    Ok(output)
 }
 
 fn upload(client: &Client, edge: &str, token: &str, file: &Path) -> Result<String> {
@@ -203,34 +225,83 @@ fn timed(client: &Client, link: &str) -> Result<(Answer, f64)> {
     ))
 }
 
-fn print_table(measured: &[Measured], versions: &serde_json::Value, profile: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    let mut write =
-        |line: String| std::io::Write::write_fmt(&mut out, format_args!("{line}\n")).context("writing the table");
-    write(format!(
-        "\nJPEG to JPEG, medians, milliseconds; Worker: a client's time over HTTP, services built as `{profile}`; \
-         sharp {} (libvips {}), one thread, file in memory\n",
-        versions["sharp"].as_str().unwrap_or("?"),
-        versions["vips"].as_str().unwrap_or("?"),
-    ))?;
-    write("| work | input | runs | Worker | sharp | ratio | cached | `Kado-Image` |".to_owned())?;
-    write("|---|---:|---:|---:|---:|---:|---:|---|".to_owned())?;
-    for case in measured {
-        let (ours, theirs) = (median(&case.worker), median(&case.sharp));
-        write(format!(
-            "| {} | {:.1} MB | {} | {ours:.1} | {theirs:.1} | {:.2} | {:.1} | {} |",
-            case.name,
-            megabytes(case.input_bytes),
-            case.worker.len(),
-            ours / theirs,
-            case.hit,
-            case.image_header,
-        ))?;
+fn circumstances(arguments: &Arguments, sharp: &mut Partner) -> Result<Circumstances> {
+    let mut command = "cargo xtask bench request".to_owned();
+    if arguments.photos.is_some() {
+        command += " --photos FOLDER";
     }
-    Ok(())
+    if arguments.profile != "native" {
+        command += &format!(" --profile {}", arguments.profile);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let machine = format!("{}, {cores} cores", processor());
+    Circumstances::now(command, machine, sharp, &arguments.profile)
+}
+
+fn section(measured: &[Measured], circumstances: &Circumstances) -> String {
+    let Circumstances {
+        command,
+        date,
+        machine,
+        sharp,
+        profile,
+    } = circumstances;
+    let mut text = format!(
+        "`{command}`, {date}, {machine}. JPEG to JPEG of quality {FIRST_QUALITY} and more. The Worker's time is a client's,\n\
+         over HTTP, the original's way from the origin included, and the native services built as `{profile}`; {sharp} has\n\
+         the file in memory and one thread. In turns, medians in milliseconds. Memory is the isolate's, the whole file\n\
+         included, which stays outside linear memory.\n\n\
+         | work | runs | input | Worker | sharp | Worker / sharp | cached | memory |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|\n"
+    );
+    for case in measured {
+        let _infallible = writeln!(text, "{}", row(case));
+    }
+    text
+}
+
+fn row(case: &Measured) -> String {
+    let (ours, theirs) = (median(&case.worker), median(&case.sharp));
+    format!(
+        "| {} | {} | {:.1} MB | {ours:.1} | {theirs:.1} | {:.2} | {:.1} | {} |",
+        case.name,
+        case.worker.len(),
+        megabytes(case.input_bytes),
+        ours / theirs,
+        case.hit,
+        memory(&case.image_header),
+    )
+}
+
+/// What `Kado-Image` says of it; empty where the heavy lane made the picture.
+fn memory(image_header: &str) -> String {
+    let memory = image_header.split("; ").find_map(|fact| fact.strip_prefix("mem="));
+    memory.map_or_else(String::new, |memory| memory.replace("MiB", " MiB"))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a file's size for a person")]
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_medians_ratio_and_memory() {
+        let case = Measured {
+            name: "12 MP to 400 px",
+            input_bytes: 3_100_000,
+            worker: vec![60.0, 50.0, 900.0],
+            sharp: vec![40.0, 30.0, 50.0],
+            hit: 4.04,
+            image_header: "in=4000x3000 jpeg 3100000; out=400x300 jpeg 9; lane=edge; mem=6MiB".to_owned(),
+        };
+        assert_eq!(
+            row(&case),
+            "| 12 MP to 400 px | 3 | 3.1 MB | 60.0 | 40.0 | 1.50 | 4.0 | 6 MiB |"
+        );
+        assert_eq!(memory("lane=heavy"), "");
+    }
 }

@@ -34,7 +34,7 @@ pub(super) fn svg(measured: &[Measured]) -> String {
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
             LEFT - 8.0,
             y + 15,
-            escaped(&case.name)
+            escaped(&case.case.name())
         );
         match case.worker_ratio() {
             Some(ratio) => bar(&mut text, y + 2, "#2563a8", ratio),
@@ -84,14 +84,13 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cases::tests::case;
     use super::*;
 
     #[test]
     fn every_case_has_its_bars_and_names_are_escaped() {
         let case = Measured {
-            name: "12 MP jpeg -> 400 png".to_owned(),
-            family: String::new(),
-            runs: 3,
+            case: case("jpeg", 400, "png"),
             input_bytes: 1,
             worker: None,
             native: 500.0,

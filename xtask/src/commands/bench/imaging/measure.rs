@@ -5,30 +5,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use xtask::temporary::TemporaryFolder;
 
 use super::cases::Case;
 use super::worker::Worker;
 use crate::commands::bench::numbers::median;
 use crate::commands::bench::partner::Partner;
 
-/// Rounds before the first measured one: V8 compiles what it finds to be hot anew, memory grows.
-const WARM_UP: usize = 6;
-
 /// The sides that live through all cases.
-pub(super) struct Sides {
-    pub(super) native: Partner,
-    pub(super) sharp: Partner,
+pub(super) struct Sides<'a> {
+    pub(super) native: &'a mut Partner,
+    pub(super) sharp: &'a mut Partner,
     /// Where answers lie to be compared.
-    pub(super) folder: TemporaryFolder,
+    pub(super) folder: &'a Path,
 }
 
 /// What came of a case: medians, in milliseconds.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Measured {
-    pub(super) name: String,
-    pub(super) family: String,
-    pub(super) runs: usize,
+    pub(super) case: Case,
     pub(super) input_bytes: u64,
     /// `None` where the case is too large for an isolate.
     pub(super) worker: Option<OfWorker>,
@@ -53,27 +47,30 @@ struct Rounds {
     sharp: Vec<f64>,
 }
 
-pub(super) fn measure(case: &Case, file: &Path, worker: &Worker, sides: &mut Sides) -> Result<Measured> {
+pub(super) fn measure(case: &Case, file: &Path, worker: &Worker, sides: &mut Sides<'_>) -> Result<Measured> {
     let picture = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     let (our_bytes, their_bytes) = sides.compare(case, file)?;
     let options = case.options();
     let mut rounds = Rounds::default();
+    // V8 alone is to be warmed up: sharp and the native engine have made this answer before.
+    let mut warm_up = WarmUp::default();
+    while let Some(ours) = worker_round(worker, &picture, &options)? {
+        if warm_up.is_over(ours.milliseconds) {
+            break;
+        }
+    }
     let mut memory_mib = None;
-    for round in 0..case.size.runs + WARM_UP {
+    for _ in 0..case.size.runs {
         let ours = worker_round(worker, &picture, &options)?;
         let native = milliseconds(&sides.native.ask(&json!({ "file": file, "options": options }))?)?;
         let sharp = milliseconds(&sides.sharp.ask(&question(case, file))?)?;
-        if round >= WARM_UP {
-            rounds.worker.extend(ours.map(|ours| ours.milliseconds));
-            rounds.native.push(native);
-            rounds.sharp.push(sharp);
-        }
+        rounds.worker.extend(ours.map(|ours| ours.milliseconds));
+        rounds.native.push(native);
+        rounds.sharp.push(sharp);
         memory_mib = ours.map(|ours| ours.memory_mib);
     }
     Ok(Measured {
-        name: case.name(),
-        family: case.source.family.clone(),
-        runs: case.size.runs,
+        case: case.clone(),
         input_bytes: picture.len() as u64,
         worker: memory_mib.map(|memory_mib| OfWorker {
             milliseconds: median(&rounds.worker),
@@ -86,8 +83,31 @@ pub(super) fn measure(case: &Case, file: &Path, worker: &Worker, sides: &mut Sid
     })
 }
 
+/// Rounds before the first measured one: V8 compiles what it finds to be hot anew, memory grows.
+#[derive(Default)]
+pub(super) struct WarmUp {
+    rounds: usize,
+    milliseconds: f64,
+}
+
+impl WarmUp {
+    /// So many rounds, or fewer of work that is hot at once.
+    const ROUNDS: usize = 6;
+    const LEAST_ROUNDS: usize = 2;
+    const MILLISECONDS: f64 = 2500.0;
+
+    /// Takes note of a round of this length; whether it could have been counted.
+    pub(super) fn is_over(&mut self, milliseconds: f64) -> bool {
+        let long = self.rounds >= Self::LEAST_ROUNDS && self.milliseconds >= Self::MILLISECONDS;
+        let is_over = long || self.rounds >= Self::ROUNDS;
+        self.rounds += 1;
+        self.milliseconds += milliseconds;
+        is_over
+    }
+}
+
 /// `None` where the picture is too large for an isolate.
-fn worker_round(worker: &Worker, picture: &[u8], options: &str) -> Result<Option<OfWorker>> {
+pub(super) fn worker_round(worker: &Worker, picture: &[u8], options: &str) -> Result<Option<OfWorker>> {
     let Some(done) = worker.transform(picture, options)? else {
         return Ok(None);
     };
@@ -97,21 +117,21 @@ fn worker_round(worker: &Worker, picture: &[u8], options: &str) -> Result<Option
     }))
 }
 
-fn question(case: &Case, file: &Path) -> Value {
+pub(super) fn question(case: &Case, file: &Path) -> Value {
     json!({
         "action": "transform", "file": file, "width": case.width,
         "format": case.output.name, "settings": case.output.settings,
     })
 }
 
-fn milliseconds(answer: &Value) -> Result<f64> {
+pub(super) fn milliseconds(answer: &Value) -> Result<f64> {
     answer["milliseconds"].as_f64().context("an answer without its time")
 }
 
-impl Sides {
+impl Sides<'_> {
     /// Makes the answer once on either side and refuses to go on where they are not coded alike. Gives their bytes.
     fn compare(&mut self, case: &Case, file: &Path) -> Result<(u64, u64)> {
-        let path = |name: &str| -> PathBuf { self.folder.path().join(name) };
+        let path = |name: &str| -> PathBuf { self.folder.join(name) };
         let (ours, theirs) = (path("ours"), path("theirs"));
         self.native
             .ask(&json!({ "file": file, "options": case.options(), "output": ours }))?;
@@ -125,5 +145,21 @@ impl Sides {
         }
         let size = |file: &Path| fs::metadata(file).map(|meta| meta.len());
         Ok((size(&ours)?, size(&theirs)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WarmUp;
+
+    #[test]
+    fn long_rounds_warm_up_sooner() {
+        let uncounted = |milliseconds| {
+            let mut warm_up = WarmUp::default();
+            (0..100).take_while(|_| !warm_up.is_over(milliseconds)).count()
+        };
+        assert_eq!(uncounted(10.0), 6);
+        assert_eq!(uncounted(1000.0), 3);
+        assert_eq!(uncounted(9000.0), 2);
     }
 }

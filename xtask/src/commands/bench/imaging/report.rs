@@ -3,114 +3,126 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use xtask::workspace::Workspace;
 
+use super::cases::Cases;
 use super::measure::Measured;
+use crate::commands::bench::document::{self, processor};
 use crate::commands::bench::numbers::geometric_mean;
 
-const DOCUMENT: &str = "docs/PERFORMANCE.md";
 const CHART: &str = "docs/imaging-bench.svg";
-const BEGIN: &str = "<!-- bench imaging: begin -->";
-const END: &str = "<!-- bench imaging: end -->";
 
 /// What a number means nothing without.
 pub(super) struct Circumstances {
-    pub(super) command: String,
-    pub(super) date: String,
-    pub(super) machine: String,
-    pub(super) sharp: String,
+    pub(super) common: document::Circumstances,
     pub(super) workerd: String,
-    pub(super) profile: String,
+}
+
+impl Circumstances {
+    /// How every section begins.
+    pub(super) fn line(&self) -> String {
+        let document::Circumstances {
+            command,
+            date,
+            machine,
+            sharp,
+            ..
+        } = &self.common;
+        format!("`{command}`, {date}, {machine}. workerd {}, {sharp}", self.workerd)
+    }
 }
 
 /// The processor, and which core of how many was used.
 pub(super) fn machine(core: usize) -> String {
-    let described = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = described
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .map_or("unknown processor", |rest| rest.trim_start_matches([':', '\t', ' ']));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    format!("{model}, core {core} of {cores}")
+    format!("{}, core {core} of {cores}", processor())
 }
 
 /// The section in Markdown.
-pub(super) fn section(measured: &[Measured], circumstances: &Circumstances) -> String {
-    let Circumstances {
-        command,
-        date,
-        machine,
-        sharp,
-        workerd,
-        profile,
-    } = circumstances;
+pub(super) fn section(measured: &[Measured], cases: &Cases, circumstances: &Circumstances) -> String {
     let mut text = format!(
-        "`{command}`, {date}, {machine}. workerd {workerd}, {sharp}, the native engine built as `{profile}`; each on one thread,\n\
+        "![Time in parts of sharp's, case by case](imaging-bench.svg)\n\n\
+         {}, the native engine built as `{}`; each on one thread,\n\
          all on the same core, in turns. Pictures are mosaics of photographs; times are medians in milliseconds, the Worker's\n\
          without what draining the same body takes. Memory is all linear memories and the file; `heavy` is what an isolate\n\
          leaves to the heavy lane.\n\n\
          | case | runs | input | Worker | native | sharp | Worker / sharp | native / sharp | memory | bytes, ours / sharp's |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        circumstances.line(),
+        circumstances.common.profile,
     );
     for case in measured {
         let _infallible = writeln!(text, "{}", row(case));
     }
     text.push('\n');
-    text.push_str(&means(measured));
+    text.push_str(&means(measured, cases));
     text
 }
 
-fn row(case: &Measured) -> String {
-    let (worker, ratio, memory) = match &case.worker {
+fn row(measured: &Measured) -> String {
+    let (worker, ratio, memory) = match &measured.worker {
         Some(worker) => (
             format!("{:.1}", worker.milliseconds),
-            format!("{:.2}", worker.milliseconds / case.sharp),
+            format!("{:.2}", worker.milliseconds / measured.sharp),
             format!("{} MiB", worker.memory_mib),
         ),
         None => ("heavy".to_owned(), String::new(), String::new()),
     };
     format!(
         "| {} | {} | {:.1} MB | {worker} | {:.1} | {:.1} | {ratio} | {:.2} | {memory} | {:.2} |",
-        case.name,
-        case.runs,
-        quotient(case.input_bytes, 1_000_000),
-        case.native,
-        case.sharp,
-        case.native / case.sharp,
-        quotient(case.our_bytes, case.their_bytes),
+        measured.case.name(),
+        measured.case.size.runs,
+        quotient(measured.input_bytes, 1_000_000),
+        measured.native,
+        measured.sharp,
+        measured.native / measured.sharp,
+        quotient(measured.our_bytes, measured.their_bytes),
     )
 }
 
-/// Geometric means, family by family in the order of the cases, and over all.
-fn means(measured: &[Measured]) -> String {
-    let mut families: Vec<&str> = Vec::new();
-    for case in measured {
-        if !families.contains(&case.family.as_str()) {
-            families.push(&case.family);
+/// Geometric means beside their bars, of those that have a case, and the slowest case.
+fn means(measured: &[Measured], cases: &Cases) -> String {
+    let mut text = "| geometric mean | cases | Worker / sharp | bar | native / sharp | bar |\n\
+                    |---|---:|---:|---:|---:|---:|\n"
+        .to_owned();
+    for mean in cases.means() {
+        let covered = || measured.iter().filter(|measured| mean.covers(&measured.case));
+        let worker: Vec<f64> = covered().filter_map(Measured::worker_ratio).collect();
+        let native: Vec<f64> = covered().map(|case| case.native / case.sharp).collect();
+        if native.is_empty() {
+            continue;
         }
-    }
-    let mut text = "| geometric mean | Worker / sharp | native / sharp |\n|---|---:|---:|\n".to_owned();
-    let mut line = |name: &str, family: Option<&str>| {
-        let of_family = || {
-            measured
-                .iter()
-                .filter(|case| family.is_none_or(|family| case.family == family))
+        let of_worker = match worker.as_slice() {
+            [] => String::new(),
+            ratios => format!("{:.2}", geometric_mean(ratios)),
         };
-        let worker: Vec<f64> = of_family().filter_map(Measured::worker_ratio).collect();
-        let native: Vec<f64> = of_family().map(|case| case.native / case.sharp).collect();
-        let worker = if worker.is_empty() {
-            String::new()
-        } else {
-            format!("{:.2}", geometric_mean(&worker))
-        };
-        let _infallible = writeln!(text, "| {name} | {worker} | {:.2} |", geometric_mean(&native));
-    };
-    for family in families {
-        line(family, Some(family));
+        let _infallible = writeln!(
+            text,
+            "| {} | {} | {of_worker} | {} | {:.2} | {} |",
+            mean.name,
+            native.len(),
+            at_most(mean.worker),
+            geometric_mean(&native),
+            at_most(mean.native),
+        );
     }
-    line("all", None);
+    let ratios = measured.iter().filter_map(|case| Some((case, case.worker_ratio()?)));
+    if let Some((slowest, ratio)) = ratios.max_by(|(_, one), (_, other)| one.total_cmp(other)) {
+        let bar = at_most(Some(cases.bars().case));
+        let _infallible = writeln!(
+            text,
+            "| slowest: {} | 1 | {ratio:.2} | {bar} | {:.2} | |",
+            slowest.case.name(),
+            slowest.native / slowest.sharp,
+        );
+    }
     text
+}
+
+/// A bar as in the tables; empty where there is none.
+pub(super) fn at_most(bar: Option<f64>) -> String {
+    bar.map_or_else(String::new, |most| format!("<= {most:.2}"))
 }
 
 impl Measured {
@@ -121,44 +133,24 @@ impl Measured {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes of files, for a person")]
-fn quotient(bytes: u64, by: u64) -> f64 {
+pub(super) fn quotient(bytes: u64, by: u64) -> f64 {
     bytes as f64 / by as f64
 }
 
-pub(super) fn print(section: &str) -> Result<()> {
-    std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("\n{section}")).context("writing the table")
-}
-
-/// Puts section and chart into the documents.
-pub(super) fn write(workspace: &Workspace, section: &str, chart: &str) -> Result<()> {
-    let path = workspace.path(DOCUMENT);
-    let document = fs::read_to_string(&path).with_context(|| format!("reading {DOCUMENT}"))?;
-    let section = format!("![Time in parts of sharp's, case by case](imaging-bench.svg)\n\n{section}");
-    fs::write(&path, replaced(&document, &section)?).with_context(|| format!("writing {DOCUMENT}"))?;
+/// Puts the chart beside the document.
+pub(super) fn write_chart(workspace: &Workspace, chart: &str) -> Result<()> {
     fs::write(workspace.path(CHART), chart).with_context(|| format!("writing {CHART}"))
-}
-
-/// The document with another section between the markers.
-fn replaced(document: &str, section: &str) -> Result<String> {
-    let Some((before, rest)) = document.split_once(BEGIN) else {
-        bail!("{DOCUMENT} has no line {BEGIN}");
-    };
-    let Some((_, after)) = rest.split_once(END) else {
-        bail!("{DOCUMENT} has no line {END}");
-    };
-    Ok(format!("{before}{BEGIN}\n{section}{END}{after}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::cases::tests::{case, committed};
     use super::super::measure::{Measured, OfWorker};
     use super::*;
 
-    fn case(family: &str, worker: Option<f64>, native: f64) -> Measured {
+    fn measured(source: &str, worker: Option<f64>, native: f64) -> Measured {
         Measured {
-            name: format!("12 MP {family} -> 400 jpeg"),
-            family: family.to_owned(),
-            runs: 9,
+            case: case(source, 400, "jpeg"),
             input_bytes: 6_400_000,
             worker: worker.map(|milliseconds| OfWorker {
                 milliseconds,
@@ -172,28 +164,28 @@ mod tests {
     }
 
     #[test]
-    fn rows_have_ratios_and_families_their_means() {
+    fn rows_have_ratios_and_means_their_bars() {
         let measured = [
-            case("a", Some(50.0), 40.0),
-            case("a", Some(200.0), 90.0),
-            case("b", None, 25.0),
+            measured("jpeg", Some(50.0), 40.0),
+            measured("jpeg", Some(200.0), 90.0),
+            measured("png", None, 25.0),
         ];
         assert_eq!(
             row(&measured[0]),
-            "| 12 MP a -> 400 jpeg | 9 | 6.4 MB | 50.0 | 40.0 | 100.0 | 0.50 | 0.40 | 10 MiB | 0.90 |"
+            "| 12 MP jpeg -> 400 jpeg | 9 | 6.4 MB | 50.0 | 40.0 | 100.0 | 0.50 | 0.40 | 10 MiB | 0.90 |"
         );
         assert!(row(&measured[2]).contains("| heavy |"));
-        let means = means(&measured);
-        assert!(means.contains("| a | 1.00 | 0.60 |"), "{means}");
-        assert!(means.contains("| b |  | 0.25 |"), "{means}");
-    }
-
-    #[test]
-    fn only_what_is_between_the_markers_is_replaced() {
-        let document = format!("above\n{BEGIN}\nold\n{END}\nbelow\n");
-        let new = replaced(&document, "new\n").unwrap();
-        assert_eq!(new, format!("above\n{BEGIN}\nnew\n{END}\nbelow\n"));
-        assert_eq!(replaced(&new, "new\n").unwrap(), new);
-        assert!(replaced("nothing", "new\n").is_err());
+        let means = means(&measured, &committed());
+        assert!(
+            means.contains("| JPEG baseline | 2 | 1.00 | <= 0.80 | 0.60 |  |"),
+            "{means}"
+        );
+        assert!(means.contains("| PNG | 1 |  | <= 1.20 | 0.25 |  |"), "{means}");
+        assert!(means.contains("| all | 3 | 1.00 |  | 0.45 | <= 0.70 |"), "{means}");
+        assert!(
+            means.contains("| slowest: 12 MP jpeg -> 400 jpeg | 1 | 2.00 | <= 1.60 | 0.90 | |"),
+            "{means}"
+        );
+        assert!(!means.contains("to WebP"), "{means}");
     }
 }

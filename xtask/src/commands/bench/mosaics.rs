@@ -4,26 +4,36 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use xtask::random;
 use xtask::workspace::Workspace;
 
-use super::super::partner::Partner;
-use super::super::photos;
-use super::cases::{Size, Source};
+use super::partner::Partner;
+use super::photos;
+
+/// A picture to be made.
+pub(super) struct Mosaic<'a> {
+    /// Of the kind, which with the size names the file.
+    pub(super) name: &'a str,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// sharp's name of the format, and its settings.
+    pub(super) format: &'a str,
+    pub(super) settings: &'a Value,
+}
 
 /// Pictures made by this run or an earlier one of the same photographs.
-pub(super) struct Pictures {
+pub(super) struct Mosaics {
     photos: Vec<PathBuf>,
     folder: PathBuf,
 }
 
-impl Pictures {
+impl Mosaics {
     pub(super) fn of(workspace: &Workspace, photos: &Path) -> Result<Self> {
         let photos = photos::list(photos)?;
         // What was made of these photographs in another way counts no more.
-        let mut hash = Sha256::new_with_prefix(include_str!("../../../../js/sharp.mjs"));
+        let mut hash = Sha256::new_with_prefix(include_str!("../../../js/sharp.mjs"));
         for photo in &photos {
             hash.update(fs::read(photo).with_context(|| format!("reading {}", photo.display()))?);
         }
@@ -36,14 +46,21 @@ impl Pictures {
     }
 
     /// The file; made if it is not there.
-    pub(super) fn get(&self, source: &Source, size: &Size, sharp: &mut Partner) -> Result<PathBuf> {
-        let name = format!("{}-{}x{}.{}", source.name, size.width, size.height, source.format);
+    pub(super) fn get(&self, mosaic: &Mosaic<'_>, sharp: &mut Partner) -> Result<PathBuf> {
+        let Mosaic {
+            name,
+            width,
+            height,
+            format,
+            settings,
+        } = mosaic;
+        let name = format!("{name}-{width}x{height}.{format}");
         let path = self.folder.join(&name);
         if !path.exists() {
             let unfinished = self.folder.join(format!("unfinished-{name}"));
             sharp.ask(&json!({
-                "action": "mosaic", "files": self.photos, "width": size.width, "height": size.height,
-                "format": source.format, "settings": source.settings, "output": unfinished,
+                "action": "mosaic", "files": self.photos, "width": width, "height": height,
+                "format": format, "settings": settings, "output": unfinished,
             }))?;
             fs::rename(&unfinished, &path).with_context(|| format!("naming {}", path.display()))?;
         }
