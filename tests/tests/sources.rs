@@ -88,6 +88,30 @@ fn a_private_address_is_refused_though_its_host_is_listed() -> Result<()> {
 }
 
 #[test]
+fn a_failed_transform_leads_to_a_public_source_where_that_is_asked_for() -> Result<()> {
+    let server = SourceServer::of_bytes(b"no picture".to_vec())?;
+    let site = site_allowing(&json!([{"host": "pictures.invalid"}, local(&server)]))?;
+    // Nobody answers under this name.
+    let source = "https://pictures.invalid/a.jpg?size=large";
+    let sent = site.image("onerror=redirect,width=10", source)?;
+    assert_eq!(sent.status, 302, "{}", sent.json());
+    assert_eq!(
+        (sent.header("location"), sent.header("cache-control")),
+        (source, "no-store")
+    );
+    assert_eq!(
+        site.image("width=10", source)?.outcome(),
+        (502, "source-failed".to_owned())
+    );
+    // A host in our own network is not told.
+    let private = fetch(&site, "onerror=redirect,width=10", &server, "a")?;
+    assert_eq!(private.outcome(), (415, "not-an-image".to_owned()));
+    // Nor does it help a request that is wrong in itself.
+    assert_eq!(site.image("onerror=redirect,width=x", source)?.status, 400);
+    Ok(())
+}
+
+#[test]
 fn a_redirect_is_followed_only_to_where_a_request_might_go() -> Result<()> {
     let target = SourceServer::of_bytes(pictures::photo_jpeg(60, 40))?;
     let forbidden = SourceServer::of_bytes(pictures::photo_jpeg(60, 40))?;

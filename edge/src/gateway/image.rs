@@ -104,7 +104,14 @@ async fn picture(
         }
     };
     let made = rendering::obtain(gateway, context, &order).await;
-    let result = made.map(|entry| conditional(exchange, entry.into_answer(js::now_ms(), &vary)));
+    let result = match (made, order.fallback) {
+        (Ok(entry), _) => Ok(conditional(exchange, entry.into_answer(js::now_ms(), &vary))),
+        // The client gets the picture as it is; next time it may be made.
+        (Err(_), Some(source)) => Ok(Answer::empty(302)
+            .with("location", &source)
+            .with("cache-control", "no-store")),
+        (Err(refusal), None) => Err(refusal),
+    };
     standing.on(result)
 }
 
@@ -117,6 +124,7 @@ fn order(
 ) -> Result<(Order, Vec<&'static str>), Refusal> {
     let options = ImageOptions::parse(options).map_err(|errors| bad_options(&errors))?;
     check_overlay(&options)?;
+    let may_redirect = options.onerror.is_some() && options.sig.is_none();
     let hints = ClientHints::from_headers(|name| exchange.header(name));
     let negotiated = negotiate(options, &hints, ENCODERS);
     let settings = &snapshot.settings;
@@ -153,6 +161,10 @@ fn order(
         traceparent: Some(exchange.trace.to_string()),
     };
     let immutable = matches!(parsed, Source::Stored(_));
+    // What the client could not fetch itself, or is not to know, is not told.
+    let fallback = target
+        .filter(|target| may_redirect && !target.allow_private)
+        .map(|target| target.url.into());
     Ok((
         Order {
             key,
@@ -160,6 +172,7 @@ fn order(
             allowed,
             settings: std::rc::Rc::clone(settings),
             immutable,
+            fallback,
         },
         negotiated.vary,
     ))

@@ -49,6 +49,8 @@ pub(super) struct Order {
     pub(super) settings: Rc<Settings>,
     /// Whether the source can never change.
     pub(super) immutable: bool,
+    /// Where a client is sent if there is no picture.
+    pub(super) fallback: Option<String>,
 }
 
 impl Order {
