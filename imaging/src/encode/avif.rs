@@ -7,6 +7,9 @@ use crate::{AvifSettings, Codecs, Encoding, ImageError};
 /// Pixels up to which `format=auto` chooses AVIF: a first answer may take a quarter of a second, not more.
 pub(crate) const AUTOMATIC_PIXELS: u64 = 1_100_000;
 
+/// With `compression=small`.
+const SMALL_SPEED: u8 = 6;
+
 /// Up to so many pixels, a step more of effort costs a tenth of a second.
 const CAREFUL_PIXELS: u64 = 500_000;
 
@@ -20,7 +23,8 @@ fn settings(encoding: &Encoding, pixels: u64) -> AvifSettings {
     AvifSettings {
         quality: along(&QUALITY, encoding.quality),
         speed: match pixels {
-            _ if encoding.fast => 10,
+            _ if encoding.is_fast() => 10,
+            _ if encoding.is_small() => SMALL_SPEED,
             ..=CAREFUL_PIXELS => 8,
             _ => 9,
         },

@@ -3,6 +3,7 @@
 use super::webp_chunks::{ALPHA, EXIF, XMP, chunk, extended, finished, picture};
 use crate::codecs::along;
 use crate::metadata::Metadata;
+use crate::options::Compression;
 use crate::pixels::Raster;
 use crate::{CodecError, Codecs, Encoding, ImageError, WebpSettings};
 
@@ -44,7 +45,11 @@ pub(super) fn with_metadata(
 fn settings(encoding: &Encoding) -> WebpSettings {
     WebpSettings {
         quality: f32::from(along(&QUALITY, encoding.quality)),
-        method: if encoding.fast { 2 } else { 4 },
+        method: match encoding.compression {
+            Some(Compression::Fast) => 2,
+            None => 4,
+            Some(Compression::Small) => 6,
+        },
         ..WebpSettings::default()
     }
 }

@@ -3,7 +3,10 @@
 use super::blocks::Component;
 use super::huffman::{Code, Frequencies};
 use super::segment;
+use super::trellis::Rates;
 use super::writer::{Counter, Sink, Writer};
+use crate::ImageError;
+use crate::transform::stop_if;
 
 /// Codes of a scan, as a [`Sink`] numbers them: DC of luminance and of chroma, then AC.
 const AC: usize = 2;
@@ -17,6 +20,88 @@ pub(super) fn baseline(components: &[Component], bytes: &mut Vec<u8>) {
         low: 0,
     };
     scan(bytes, &header, &|sink| interleaved(components, sink));
+}
+
+/// Bits of the symbols of AC values, of luminance and of chroma.
+pub(super) fn rates(components: &[Component]) -> [Rates; 2] {
+    let mut counter = Counter([const { Frequencies::new() }; 4]);
+    all_blocks(components, &mut counter);
+    let [_, _, luma, chroma] = &counter.0;
+    [luma, chroma].map(|frequencies| Rates::of(&Code::new(frequencies)))
+}
+
+/// Scans one after the other, each a file's part with its codes.
+type Scans = Vec<Vec<u8>>;
+
+/// Where a component's first scan may be split in two.
+const SPLITS: [u32; 5] = [2, 5, 8, 12, 20];
+
+/// The script of the fewest bytes, of those that are tried: for DC and for each component how many low bits are left to
+/// later scans, and where the first one is split.
+pub(super) fn smallest(
+    components: &[Component],
+    bytes: &mut Vec<u8>,
+    cancel: &dyn Fn() -> bool,
+) -> Result<(), ImageError> {
+    let dc = |high: u32, low: u32| {
+        let mut bytes = Vec::new();
+        dc_scan(components, &mut bytes, high, low);
+        bytes
+    };
+    let mut parts = vec![smaller(vec![dc(0, 0)], vec![dc(0, 1), dc(1, 0)])];
+    for index in 0..components.len() {
+        parts.push(smallest_of(components, index, cancel)?);
+    }
+    // The first scans of all show the picture soonest.
+    let most = parts.iter().map(Vec::len).max().unwrap_or(0);
+    for round in 0..most {
+        for scans in &parts {
+            bytes.extend(scans.get(round).into_iter().flatten());
+        }
+    }
+    Ok(())
+}
+
+/// A component's AC scans, in their order.
+fn smallest_of(components: &[Component], index: usize, cancel: &dyn Fn() -> bool) -> Result<Scans, ImageError> {
+    let written = |band: (u32, u32), high: u32, low: u32| {
+        stop_if(cancel)?;
+        let mut bytes = Vec::new();
+        ac_scan(components, &mut bytes, index, band, high, low);
+        Ok::<_, ImageError>(bytes)
+    };
+    let whole = (1, 63);
+    let (fine, finer) = (written(whole, 1, 0)?, written(whole, 2, 1)?);
+    // By how many low bits they leave out at first.
+    let mut scripts = [
+        vec![written(whole, 0, 0)?],
+        vec![written(whole, 0, 1)?, fine.clone()],
+        vec![written(whole, 0, 2)?, finer, fine],
+    ]
+    .into_iter()
+    .zip(0u32..);
+    let Some(mut best) = scripts.next() else { return Ok(Scans::new()) };
+    for script in scripts {
+        if bytes_of(&script.0) < bytes_of(&best.0) {
+            best = script;
+        }
+    }
+    let (mut best, low) = best;
+    let later: Scans = best.iter().skip(1).cloned().collect();
+    for split in SPLITS {
+        let mut scans = vec![written((1, split), 0, low)?, written((split + 1, 63), 0, low)?];
+        scans.extend(later.iter().cloned());
+        best = smaller(best, scans);
+    }
+    Ok(best)
+}
+
+fn bytes_of(scans: &Scans) -> usize {
+    scans.iter().map(Vec::len).sum()
+}
+
+fn smaller(a: Scans, b: Scans) -> Scans {
+    if bytes_of(&b) < bytes_of(&a) { b } else { a }
 }
 
 /// A scan that refines what others have said already.

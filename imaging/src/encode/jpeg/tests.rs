@@ -10,7 +10,7 @@ fn settings(quality: u8, progressive: bool) -> Encoding {
         quality,
         quality_given: true,
         progressive,
-        fast: false,
+        compression: None,
         metadata: crate::options::Metadata::None,
         max_bytes: None,
     }
@@ -21,6 +21,7 @@ fn written(raster: &Raster, quality: u8, progressive: bool) -> Vec<u8> {
         Picture::Raster(raster),
         &settings(quality, progressive),
         &Metadata::default(),
+        &|| false,
     )
     .unwrap()
 }

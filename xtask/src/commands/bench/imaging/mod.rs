@@ -12,13 +12,13 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use serde_json::json;
 use xtask::edge_build::{self, Profile};
 use xtask::temporary::TemporaryFolder;
 use xtask::tools::{self, NodeModules};
 use xtask::workspace::Workspace;
 use xtask::{cargo, invoke, progress};
 
+use super::document;
 use super::partner::{Partner, sharp};
 use cases::Cases;
 use measure::{Measured, Sides, measure};
@@ -89,7 +89,7 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     }
     let circumstances = circumstances(workspace, arguments, &core, &mut sides.sharp)?;
     let section = report::section(&measured, &circumstances);
-    report::print(&section)?;
+    document::print(&section)?;
     let whole = arguments.cases.is_empty() && !arguments.quick;
     if whole || arguments.write {
         report::write(workspace, &section, &chart::svg(&measured))?;
@@ -136,8 +136,6 @@ fn circumstances(
     core: &Core,
     sharp: &mut Partner,
 ) -> Result<Circumstances> {
-    let versions = sharp.ask(&json!({ "action": "version" }))?;
-    let version = |name: &str| versions[name].as_str().unwrap_or("?").to_owned();
     let mut command = "cargo xtask bench imaging --photos FOLDER".to_owned();
     if !arguments.cases.is_empty() {
         command += &format!(" --cases '{}'", arguments.cases);
@@ -146,14 +144,8 @@ fn circumstances(
         command += " --quick";
     }
     Ok(Circumstances {
-        command,
-        date: invoke::read(invoke::command("date").args(["-u", "+%F"]))?
-            .trim()
-            .to_owned(),
-        machine: report::machine(core.0),
-        sharp: format!("sharp {} (libvips {})", version("sharp"), version("vips")),
+        common: document::Circumstances::now(command, report::machine(core.0), sharp, &arguments.profile)?,
         workerd: workerd_version(workspace)?,
-        profile: arguments.profile.clone(),
     })
 }
 

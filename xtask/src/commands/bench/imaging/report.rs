@@ -3,48 +3,37 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use xtask::workspace::Workspace;
 
 use super::measure::Measured;
+use crate::commands::bench::document::{self, processor};
 use crate::commands::bench::numbers::geometric_mean;
 
-const DOCUMENT: &str = "docs/PERFORMANCE.md";
 const CHART: &str = "docs/imaging-bench.svg";
-const BEGIN: &str = "<!-- bench imaging: begin -->";
-const END: &str = "<!-- bench imaging: end -->";
 
 /// What a number means nothing without.
 pub(super) struct Circumstances {
-    pub(super) command: String,
-    pub(super) date: String,
-    pub(super) machine: String,
-    pub(super) sharp: String,
+    pub(super) common: document::Circumstances,
     pub(super) workerd: String,
-    pub(super) profile: String,
 }
 
 /// The processor, and which core of how many was used.
 pub(super) fn machine(core: usize) -> String {
-    let described = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = described
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .map_or("unknown processor", |rest| rest.trim_start_matches([':', '\t', ' ']));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    format!("{model}, core {core} of {cores}")
+    format!("{}, core {core} of {cores}", processor())
 }
 
 /// The section in Markdown.
 pub(super) fn section(measured: &[Measured], circumstances: &Circumstances) -> String {
-    let Circumstances {
+    let Circumstances { common, workerd } = circumstances;
+    let document::Circumstances {
         command,
         date,
         machine,
         sharp,
-        workerd,
         profile,
-    } = circumstances;
+    } = common;
     let mut text = format!(
         "`{command}`, {date}, {machine}. workerd {workerd}, {sharp}, the native engine built as `{profile}`; each on one thread,\n\
          all on the same core, in turns. Pictures are mosaics of photographs; times are medians in milliseconds, the Worker's\n\
@@ -125,28 +114,11 @@ fn quotient(bytes: u64, by: u64) -> f64 {
     bytes as f64 / by as f64
 }
 
-pub(super) fn print(section: &str) -> Result<()> {
-    std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("\n{section}")).context("writing the table")
-}
-
 /// Puts section and chart into the documents.
 pub(super) fn write(workspace: &Workspace, section: &str, chart: &str) -> Result<()> {
-    let path = workspace.path(DOCUMENT);
-    let document = fs::read_to_string(&path).with_context(|| format!("reading {DOCUMENT}"))?;
     let section = format!("![Time in parts of sharp's, case by case](imaging-bench.svg)\n\n{section}");
-    fs::write(&path, replaced(&document, &section)?).with_context(|| format!("writing {DOCUMENT}"))?;
+    document::write(workspace, "imaging", &section)?;
     fs::write(workspace.path(CHART), chart).with_context(|| format!("writing {CHART}"))
-}
-
-/// The document with another section between the markers.
-fn replaced(document: &str, section: &str) -> Result<String> {
-    let Some((before, rest)) = document.split_once(BEGIN) else {
-        bail!("{DOCUMENT} has no line {BEGIN}");
-    };
-    let Some((_, after)) = rest.split_once(END) else {
-        bail!("{DOCUMENT} has no line {END}");
-    };
-    Ok(format!("{before}{BEGIN}\n{section}{END}{after}"))
 }
 
 #[cfg(test)]
@@ -186,14 +158,5 @@ mod tests {
         let means = means(&measured);
         assert!(means.contains("| a | 1.00 | 0.60 |"), "{means}");
         assert!(means.contains("| b |  | 0.25 |"), "{means}");
-    }
-
-    #[test]
-    fn only_what_is_between_the_markers_is_replaced() {
-        let document = format!("above\n{BEGIN}\nold\n{END}\nbelow\n");
-        let new = replaced(&document, "new\n").unwrap();
-        assert_eq!(new, format!("above\n{BEGIN}\nnew\n{END}\nbelow\n"));
-        assert_eq!(replaced(&new, "new\n").unwrap(), new);
-        assert!(replaced("nothing", "new\n").is_err());
     }
 }
