@@ -56,7 +56,7 @@ pub(crate) fn encode(
     let (width, height) = (side(picture.size().0)?, side(picture.size().1)?);
     let halved = !picture.is_grey() && halves_chroma(encoding.quality);
     let small = encoding.is_small();
-    let divisors = Divisors::of(encoding.quality, small);
+    let divisors = Divisors::of(encoding.quality, halves_chroma(encoding.quality), small);
     let mut components = blocks::components(picture, halved, &divisors, cancel)?;
     if small {
         let rates = scans::rates(&components);

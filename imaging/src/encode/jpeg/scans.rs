@@ -1,7 +1,7 @@
 //! Scans: which coefficients, in which order, as which symbols.
 
 use super::blocks::Component;
-use super::huffman::{Code, Frequencies};
+use super::huffman::Code;
 use super::segment;
 use super::trellis::Rates;
 use super::writer::{Counter, Sink, Writer};
@@ -24,84 +24,107 @@ pub(super) fn baseline(components: &[Component], bytes: &mut Vec<u8>) {
 
 /// Bits of the symbols of AC values, of luminance and of chroma.
 pub(super) fn rates(components: &[Component]) -> [Rates; 2] {
-    let mut counter = Counter([const { Frequencies::new() }; 4]);
+    let mut counter = Counter::new();
     all_blocks(components, &mut counter);
-    let [_, _, luma, chroma] = &counter.0;
+    let [_, _, luma, chroma] = &counter.symbols;
     [luma, chroma].map(|frequencies| Rates::of(&Code::new(frequencies)))
 }
-
-/// Scans one after the other, each a file's part with its codes.
-type Scans = Vec<Vec<u8>>;
 
 /// Where a component's first scan may be split in two.
 const SPLITS: [u32; 5] = [2, 5, 8, 12, 20];
 
-/// The script of the fewest bytes, of those that are tried: for DC and for each component how many low bits are left to
-/// later scans, and where the first one is split.
+/// The script of the fewest bits, of those that are tried: for DC and for each component how many low bits are left to later
+/// scans, and where the first one is split.
 pub(super) fn smallest(
     components: &[Component],
     bytes: &mut Vec<u8>,
     cancel: &dyn Fn() -> bool,
 ) -> Result<(), ImageError> {
-    let dc = |high: u32, low: u32| {
-        let mut bytes = Vec::new();
-        dc_scan(components, &mut bytes, high, low);
-        bytes
-    };
-    let mut parts = vec![smaller(vec![dc(0, 0)], vec![dc(0, 1), dc(1, 0)])];
+    let dc = Part::Dc;
+    let mut parts = vec![best(
+        components,
+        [vec![dc(Depth(0, 0))], vec![dc(Depth(0, 1)), dc(Depth(1, 0))]],
+        cancel,
+    )?];
     for index in 0..components.len() {
-        parts.push(smallest_of(components, index, cancel)?);
+        let ac = |band, depth| Part::Ac(index, band, depth);
+        let whole = (1, 63);
+        let (fine, finer) = (ac(whole, Depth(1, 0)), ac(whole, Depth(2, 1)));
+        let scripts = [
+            vec![ac(whole, Depth(0, 0))],
+            vec![ac(whole, Depth(0, 1)), fine],
+            vec![ac(whole, Depth(0, 2)), finer, fine],
+        ];
+        let script = best(components, scripts, cancel)?;
+        let Some((Part::Ac(_, _, depth), later)) = script.split_first() else { continue };
+        let split = SPLITS.map(|at| [&[ac((1, at), *depth), ac((at + 1, 63), *depth)], later].concat());
+        parts.push(best(components, core::iter::once(script.clone()).chain(split), cancel)?);
     }
     // The first scans of all show the picture soonest.
     let most = parts.iter().map(Vec::len).max().unwrap_or(0);
     for round in 0..most {
-        for scans in &parts {
-            bytes.extend(scans.get(round).into_iter().flatten());
+        for part in parts.iter().filter_map(|part| part.get(round)) {
+            stop_if(cancel)?;
+            part.write(components, bytes);
         }
     }
     Ok(())
 }
 
-/// A component's AC scans, in their order.
-fn smallest_of(components: &[Component], index: usize, cancel: &dyn Fn() -> bool) -> Result<Scans, ImageError> {
-    let written = |band: (u32, u32), high: u32, low: u32| {
-        stop_if(cancel)?;
-        let mut bytes = Vec::new();
-        ac_scan(components, &mut bytes, index, band, high, low);
-        Ok::<_, ImageError>(bytes)
-    };
-    let whole = (1, 63);
-    let (fine, finer) = (written(whole, 1, 0)?, written(whole, 2, 1)?);
-    // By how many low bits they leave out at first.
-    let mut scripts = [
-        vec![written(whole, 0, 0)?],
-        vec![written(whole, 0, 1)?, fine.clone()],
-        vec![written(whole, 0, 2)?, finer, fine],
-    ]
-    .into_iter()
-    .zip(0u32..);
-    let Some(mut best) = scripts.next() else { return Ok(Scans::new()) };
+/// Of some scripts the one that takes the fewest bits.
+fn best(
+    components: &[Component],
+    scripts: impl IntoIterator<Item = Vec<Part>>,
+    cancel: &dyn Fn() -> bool,
+) -> Result<Vec<Part>, ImageError> {
+    let (mut best, mut least) = (Vec::new(), u64::MAX);
     for script in scripts {
-        if bytes_of(&script.0) < bytes_of(&best.0) {
-            best = script;
+        let mut bits = 0;
+        for part in &script {
+            stop_if(cancel)?;
+            bits += part.bits(components);
         }
-    }
-    let (mut best, low) = best;
-    let later: Scans = best.iter().skip(1).cloned().collect();
-    for split in SPLITS {
-        let mut scans = vec![written((1, split), 0, low)?, written((split + 1, 63), 0, low)?];
-        scans.extend(later.iter().cloned());
-        best = smaller(best, scans);
+        if bits < least {
+            (best, least) = (script, bits);
+        }
     }
     Ok(best)
 }
 
-fn bytes_of(scans: &Scans) -> usize {
-    scans.iter().map(Vec::len).sum()
+/// Low bits that earlier scans have left out, 0 where there are none, and those that this one leaves out.
+#[derive(Clone, Copy)]
+struct Depth(u32, u32);
+
+/// A scan of a script.
+#[derive(Clone, Copy)]
+enum Part {
+    /// All components' DC values.
+    Dc(Depth),
+    /// A band of a component's AC values.
+    Ac(usize, (u32, u32), Depth),
 }
 
-fn smaller(a: Scans, b: Scans) -> Scans {
-    if bytes_of(&b) < bytes_of(&a) { b } else { a }
+impl Part {
+    fn write(self, components: &[Component], bytes: &mut Vec<u8>) {
+        match self {
+            Self::Dc(Depth(high, low)) => dc_scan(components, bytes, high, low),
+            Self::Ac(index, band, Depth(high, low)) => ac_scan(components, bytes, index, band, high, low),
+        }
+    }
+
+    /// What writing it would take, with its tables.
+    fn bits(self, components: &[Component]) -> u64 {
+        let mut counter = Counter::new();
+        match self {
+            Self::Dc(Depth(high, low)) => dc_values(components, &mut counter, high, low),
+            Self::Ac(index, band, Depth(high, low)) => {
+                if let Some(component) = components.get(index) {
+                    ac_values(component, &mut counter, band, high, low);
+                }
+            }
+        }
+        counter.total()
+    }
 }
 
 /// A scan that refines what others have said already.
@@ -121,11 +144,11 @@ enum Either<'a, 'b> {
 
 /// Counts a scan's symbols, then writes it with the best codes for them.
 fn scan(bytes: &mut Vec<u8>, header: &Header, walk: &dyn Fn(Either<'_, '_>)) {
-    let mut counter = Counter([const { Frequencies::new() }; 4]);
+    let mut counter = Counter::new();
     walk(Either::Count(&mut counter));
-    let codes = counter.0.each_ref().map(Code::new);
-    for ((code, frequencies), number) in codes.iter().zip(&counter.0).zip([0x00, 0x01, 0x10, 0x11]) {
-        if frequencies.0.iter().any(|frequency| *frequency > 0) {
+    let codes = counter.symbols.each_ref().map(Code::new);
+    for ((code, frequencies), number) in codes.iter().zip(&counter.symbols).zip([0x00, 0x01, 0x10, 0x11]) {
+        if !frequencies.is_empty() {
             segment(bytes, 0xc4, &code.table(number));
         }
     }

@@ -5,14 +5,11 @@
 //! values before it.
 
 use super::blocks::{Divisors, masks_of};
-use super::huffman::Code;
+use super::huffman::{Code, behind};
 use crate::dct::ZIGZAG;
 
-/// Bits that a coefficient's error is worth in a plain block, where it is as large as its divisor.
-const WORTH: f32 = 28.0;
-
-/// Mean square of a block's AC coefficients at which errors are worth half of that: what is busy hides them.
-const ACTIVITY: f32 = 800.0;
+/// Bits that an error as large as the divisor is worth.
+const WORTH: f32 = 40.0;
 
 /// Bits of a symbol that never came.
 const UNSEEN: f32 = 17.0;
@@ -30,7 +27,7 @@ impl Rates {
             let symbol = symbol as u8;
             match code.of(symbol).1 {
                 0 => UNSEEN,
-                length => f32::from(length) + f32::from(symbol & 15),
+                length => f32::from(length + behind(symbol)),
             }
         }))
     }
@@ -55,24 +52,17 @@ struct Node {
 /// Quantises the AC values of a block, in zigzag order. Says which of all values are at least 1, 2 and 4 from zero.
 pub(super) fn quantise(block: &[f32; 64], divisors: &Divisors, rates: &Rates, values: &mut [i16; 64]) -> [u64; 3] {
     let mut levels = [0.0f32; 64];
-    let mut energy = 0.0;
     for (level, at) in levels.iter_mut().zip(ZIGZAG) {
         let at = usize::from(at);
-        let value = block.get(at).copied().unwrap_or(0.0);
-        *level = value * divisors.factor(at);
-        if at > 0 {
-            energy += value * value;
-        }
+        *level = block.get(at).copied().unwrap_or(0.0) * divisors.factor(at);
     }
-    let activity = energy / 63.0;
-    let weight = WORTH * ACTIVITY / (ACTIVITY + activity);
     let mut nodes = [Node::default(); 64];
     let mut count = 1;
     let mut zeroes = 0.0;
     for (level, at) in levels.iter().zip(0u32..).skip(1) {
         let size = level.abs();
         let before = zeroes;
-        zeroes += weight * size * size;
+        zeroes += WORTH * size * size;
         let nearest = (size + 0.5) as i16;
         if nearest == 0 {
             continue;
@@ -81,7 +71,7 @@ pub(super) fn quantise(block: &[f32; 64], divisors: &Divisors, rates: &Rates, va
         let wide = 16 - nearest.cast_unsigned().leading_zeros();
         let error = |value: i16| {
             let difference = size - f32::from(value);
-            weight * difference * difference
+            WORTH * difference * difference
         };
         // The nearest one, and the nearest one that is a bit shorter.
         let shorter = (1 << (wide - 1)) - 1;
@@ -130,4 +120,76 @@ pub(super) fn quantise(block: &[f32; 64], divisors: &Divisors, rates: &Rates, va
         last = node.before;
     }
     masks_of(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::jpeg::huffman::Frequencies;
+    use proptest::prelude::*;
+
+    fn rates() -> Rates {
+        let mut frequencies = Frequencies::new();
+        for run in 0..16usize {
+            for size in 1..=10 {
+                frequencies.0[run << 4 | size] = (200_000 >> run >> (2 * size)) as u32 + 1;
+            }
+        }
+        (frequencies.0[0x00], frequencies.0[0xf0]) = (60_000, 300);
+        Rates::of(&Code::new(&frequencies))
+    }
+
+    /// Error and bits of AC values, counted as they would be written.
+    fn cost(block: &[f32; 64], divisors: &Divisors, rates: &Rates, values: &[i16; 64]) -> f32 {
+        let (mut cost, mut run) = (0.0, 0);
+        for (value, at) in values.iter().zip(ZIGZAG).skip(1) {
+            let at = usize::from(at);
+            let error = block[at] * divisors.factor(at) - f32::from(*value);
+            cost += WORTH * error * error;
+            if *value == 0 {
+                run += 1;
+                continue;
+            }
+            cost += (run / 16) as f32 * rates.of_symbol(ZEROES);
+            cost += rates.of_symbol(run % 16 << 4 | 16 - value.unsigned_abs().leading_zeros());
+            run = 0;
+        }
+        cost + if run > 0 { rates.of_symbol(END) } else { 0.0 }
+    }
+
+    proptest! {
+        #[test]
+        fn no_other_way_costs_less(
+            large in proptest::collection::btree_map(1usize..64, 0.5f32..40.0, 0..6),
+            noise in proptest::collection::vec(-0.49f32..0.49, 64),
+            negative in any::<u64>(),
+        ) {
+            let (divisors, rates) = (Divisors::of(80, true, false), rates());
+            let [divisors, _] = &divisors;
+            let mut block: [f32; 64] = core::array::from_fn(|at| noise[at] / divisors.factor(at));
+            for (at, level) in &large {
+                let sign = if negative >> at & 1 == 1 { -1.0 } else { 1.0 };
+                block[usize::from(ZIGZAG[*at])] = sign * level / divisors.factor(usize::from(ZIGZAG[*at]));
+            }
+            let mut values = [7i16; 64];
+            let masks = quantise(&block, divisors, &rates, &mut values);
+            prop_assert_eq!(masks, masks_of(&values));
+            prop_assert_eq!(values[0], 7, "DC is not its own");
+            let found = cost(&block, divisors, &rates, &values);
+
+            // All of what may become of the large ones: nothing, the nearest value, the nearest that is a bit shorter.
+            for choice in 0..3u32.pow(large.len() as u32) {
+                let mut others = [0i16; 64];
+                let mut choice = choice;
+                for (at, level) in &large {
+                    let nearest = (level + 0.5) as i16;
+                    let size = [0, nearest, (1 << nearest.ilog2()) - 1][choice as usize % 3];
+                    choice /= 3;
+                    others[*at] = if negative >> at & 1 == 1 { -size } else { size };
+                }
+                let other = cost(&block, divisors, &rates, &others);
+                prop_assert!(found <= other + other * 1e-4, "{found} of {values:?}, {other} of {others:?}");
+            }
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use serde_json::json;
 
+use super::encoder::Kind;
 use super::studio::{Picture, Studio};
 use crate::commands::bench::numbers::{along, mean};
 
@@ -14,52 +14,8 @@ pub(super) const QUALITIES: [u8; 5] = [30, 50, 65, 80, 90];
 /// Where an encoder is tried for its points.
 const STEPS: [u8; 9] = [20, 32, 42, 52, 60, 68, 76, 84, 92];
 
-/// An encoder that a quality is translated for.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Kind {
-    Jpeg,
-    Small,
-    WebP,
-    Libaom,
-    Rav1e,
-}
-
-pub(super) const KINDS: [Kind; 4] = [Kind::Small, Kind::WebP, Kind::Libaom, Kind::Rav1e];
-
-impl Kind {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Jpeg => "JPEG",
-            Self::Small => "JPEG, `compression=small`",
-            Self::WebP => "WebP",
-            Self::Libaom => "AVIF (libaom)",
-            Self::Rav1e => "AVIF (rav1e)",
-        }
-    }
-
-    /// The score of a picture at our quality.
-    fn score(self, studio: &mut Studio, picture: &Picture, quality: u8) -> Result<f64> {
-        let options = match self {
-            Self::Libaom => return Ok(studio.libaom(picture, quality, None)?.score),
-            Self::Jpeg => "format=jpeg",
-            Self::Small => "format=jpeg,compression=small",
-            Self::WebP => "format=webp",
-            Self::Rav1e => "format=avif",
-        };
-        Ok(studio.ours(picture, &format!("{options},quality={quality}"))?.score)
-    }
-
-    /// The score at a number of the encoder's own, where that is not our quality.
-    fn score_at(self, studio: &mut Studio, picture: &Picture, number: u8) -> Result<f64> {
-        match self {
-            Self::Libaom => Ok(studio.libaom(picture, 80, Some(number))?.score),
-            Self::WebP => Ok(studio
-                .theirs(picture, "webp", &json!({ "quality": number, "effort": 4 }))?
-                .score),
-            _ => self.score(studio, picture, number),
-        }
-    }
-}
+/// Those that a quality is translated for.
+pub(super) const KINDS: [Kind; 4] = [Kind::SmallJpeg, Kind::WebP, Kind::Libaom, Kind::Rav1e];
 
 /// Mean scores at [`QUALITIES`], of JPEG and then of [`KINDS`].
 pub(super) struct Formats {
@@ -71,7 +27,7 @@ pub(super) fn measure(studio: &mut Studio, pictures: &[Picture]) -> Result<Forma
     let mut of = |kind: Kind| {
         QUALITIES
             .into_iter()
-            .map(|quality| over(pictures, |picture| kind.score(studio, picture, quality)))
+            .map(|quality| over(pictures, |picture| Ok(kind.answer(studio, picture, quality)?.score)))
             .collect::<Result<Vec<f64>>>()
     };
     Ok(Formats {

@@ -3,59 +3,90 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::encoder::Kind;
 use super::studio::{Picture, Scored, Studio};
 use crate::commands::bench::numbers::{along, geometric_mean};
 
-/// Qualities that chroma is halved at on either side; the first and the last are there to reach as far as the others.
+/// Qualities of ours; the first and the last are there to reach as far as the others do. JPEG has halved chroma throughout.
 const LADDER: [u8; 7] = [35, 45, 55, 65, 75, 83, 89];
+/// AVIF's scales are further apart.
+const AVIF_LADDER: [u8; 7] = [20, 35, 50, 65, 80, 90, 96];
 /// Where the other side is met.
 const MEETING: [u8; 4] = [50, 60, 70, 80];
 
 /// Two encoders.
-struct Match {
-    name: &'static str,
-    options: &'static str,
+struct Pair {
+    ours: Kind,
+    theirs: &'static str,
+    format: &'static str,
     settings: fn(u8) -> Value,
+    ladder: [u8; 7],
 }
 
-const MATCHES: [Match; 2] = [
-    Match {
-        name: "JPEG / sharp's JPEG, progressive",
-        options: "format=jpeg",
+const PAIRS: [Pair; 5] = [
+    Pair {
+        ours: Kind::Jpeg,
+        theirs: "JPEG, progressive",
+        format: "jpeg",
         settings: |quality| json!({ "quality": quality, "progressive": true, "chromaSubsampling": "4:2:0" }),
+        ladder: LADDER,
     },
-    Match {
-        name: "JPEG, `compression=small` / sharp's JPEG, `mozjpeg: true`",
-        options: "format=jpeg,compression=small",
+    Pair {
+        ours: Kind::SmallJpeg,
+        theirs: "JPEG, `mozjpeg: true`",
+        format: "jpeg",
         settings: |quality| json!({ "quality": quality, "mozjpeg": true, "chromaSubsampling": "4:2:0" }),
+        ladder: LADDER,
+    },
+    Pair {
+        ours: Kind::WebP,
+        theirs: "WebP, effort 4",
+        format: "webp",
+        settings: |quality| json!({ "quality": quality, "effort": 4 }),
+        ladder: LADDER,
+    },
+    Pair {
+        ours: Kind::SmallWebP,
+        theirs: "WebP, effort 6",
+        format: "webp",
+        settings: |quality| json!({ "quality": quality, "effort": 6 }),
+        ladder: LADDER,
+    },
+    Pair {
+        ours: Kind::Libaom,
+        theirs: "AVIF, effort 4",
+        format: "avif",
+        settings: |quality| json!({ "quality": quality, "effort": 4, "chromaSubsampling": "4:2:0" }),
+        ladder: AVIF_LADDER,
     },
 ];
 
 /// Our bytes in parts of theirs, at each quality of theirs and over all.
 pub(super) struct Ladder {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) at: Vec<(u8, f64)>,
     pub(super) mean: f64,
 }
 
 pub(super) fn measure(studio: &mut Studio, pictures: &[Picture]) -> Result<Vec<Ladder>> {
-    MATCHES.iter().map(|game| play(studio, pictures, game)).collect()
+    PAIRS.iter().map(|pair| compare(studio, pictures, pair)).collect()
 }
 
-fn play(studio: &mut Studio, pictures: &[Picture], game: &Match) -> Result<Ladder> {
+fn compare(studio: &mut Studio, pictures: &[Picture], pair: &Pair) -> Result<Ladder> {
     let mut ratios: Vec<Vec<f64>> = vec![Vec::new(); MEETING.len()];
     for picture in pictures {
-        let ours = LADDER
+        let ours = pair
+            .ladder
             .iter()
-            .map(|quality| studio.ours(picture, &format!("{},quality={quality}", game.options)))
+            .map(|quality| pair.ours.answer(studio, picture, *quality))
             .collect::<Result<Vec<_>>>()?;
         for (quality, ratios) in MEETING.iter().zip(&mut ratios) {
-            let theirs = studio.theirs(picture, "jpeg", &(game.settings)(*quality))?;
+            let theirs = studio.theirs(picture, pair.format, &(pair.settings)(*quality))?;
             ratios.extend(bytes_at(&ours, theirs.score).map(|bytes| bytes / theirs.bytes));
         }
     }
     Ok(Ladder {
-        name: game.name,
+        name: format!("{} / sharp's {}", pair.ours.name(), pair.theirs),
         mean: geometric_mean(&ratios.concat()),
         at: MEETING.into_iter().zip(ratios.iter().map(|ratios| geometric_mean(ratios))).collect(),
     })

@@ -1,5 +1,6 @@
 //! `cargo xtask bench quality`
 
+mod encoder;
 mod fit;
 mod ladder;
 mod report;
@@ -36,7 +37,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NUMBER")]
     only: Option<usize>,
     /// Cargo's profile for the native engine and the score
-    #[arg(long, default_value = "native", value_name = "PROFILE")]
+    #[arg(long, default_value = studio::DEFAULT_PROFILE, value_name = "PROFILE")]
     profile: String,
 }
 

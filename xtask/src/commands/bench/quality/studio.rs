@@ -12,11 +12,17 @@ use crate::commands::bench::document::{Circumstances, processor};
 use crate::commands::bench::partner::{Partner, sharp};
 use crate::commands::bench::photos;
 
+/// Cargo's, where no other is asked for.
+pub(super) const DEFAULT_PROFILE: &str = "native";
+
 /// Widths that are asked for.
 pub(super) const WIDTHS: [u32; 2] = [400, 1200];
 
 /// Of the mosaics.
 const MOSAIC: (u32, u32) = (2400, 1600);
+
+/// Each has most of the photographs, in another order.
+const MOSAICS: usize = 3;
 
 /// A picture in a file, and what answers that are made of it are compared with.
 pub(super) struct Picture {
@@ -63,9 +69,9 @@ impl Studio {
         self.folder.path().join(name)
     }
 
-    /// As many mosaics as there are photographs, each beginning with another one.
+    /// Mosaics that begin with other photographs each.
     pub(super) fn mosaics(&mut self, format: &str, settings: &Value) -> Result<Vec<PathBuf>> {
-        (0..self.photos.len())
+        (0..self.photos.len().min(MOSAICS))
             .map(|first| {
                 let output = self.path(&format!("mosaic-{first}.{format}"));
                 self.sharp.ask(&json!({
@@ -185,6 +191,9 @@ impl Studio {
         let mut command = "cargo xtask bench quality --photos FOLDER".to_owned();
         if fit {
             command += " --fit";
+        }
+        if self.profile != DEFAULT_PROFILE {
+            command += &format!(" --profile {}", self.profile);
         }
         Circumstances::now(command, processor(), &mut self.sharp, &self.profile)
     }
