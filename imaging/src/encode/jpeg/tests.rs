@@ -119,7 +119,7 @@ fn small_is_smaller_and_looks_the_same() {
             let small = encoded(&raster, &small(quality, progressive), &|| false).unwrap();
             let saved = 1.0 - small.len() as f64 / plain.len() as f64;
             let lost = judged(&plain) - judged(&small);
-            assert!(saved > 0.02 && lost < 1.5, "{channels:?} at {quality}: {saved:.3} saved, {lost:.2} lost");
+            assert!(saved > 0.005 && lost < 1.0, "{channels:?} at {quality}: {saved:.3} saved, {lost:.2} lost");
         }
     }
 }
