@@ -35,8 +35,8 @@ pub struct Output {
 
 /// Carries out a plan.
 ///
-/// `cancel` is asked between stages and, while decoding, once for every 64 KiB of the source or every 16 rows; when it says yes, the
-/// transform ends with [`ImageError::Cancelled`]. The bytes behind the decoder are released as it goes on.
+/// `cancel` is asked between stages and, while decoding, once for every 64 KiB of the source or every 16 rows, and as often while a
+/// JPEG is made small; when it says yes, the transform ends with [`ImageError::Cancelled`]. The bytes behind the decoder are released as it goes on.
 ///
 /// # Errors
 /// [`ImageError::Corrupt`] for what the header did not show, [`ImageError::TooLarge`] for JPEGs of too many scans and for
@@ -181,7 +181,12 @@ fn write_planes(job: &Job<'_>, planes: &[Raster; 3], metadata: &Metadata) -> Res
         (job.observe)(stage);
     }
     let (width, height) = job.plan.resized;
-    let bytes = encode::encode_jpeg(encode::Picture::Planes(planes), &job.plan.encoding, metadata)?;
+    let bytes = encode::encode_jpeg(
+        encode::Picture::Planes(planes),
+        &job.plan.encoding,
+        metadata,
+        job.cancel,
+    )?;
     Ok(Fitted { bytes, width, height })
 }
 
@@ -219,7 +224,7 @@ fn write(raster: Raster, job: &Job<'_>, metadata: &Metadata) -> Result<Fitted, I
     };
     let bytes = match (text, max_bytes) {
         (Some(text), _) => budget::within(text.into_bytes(), max_bytes)?,
-        (None, None) => encode::encode(raster, &plan.encoding, metadata, codecs)?,
+        (None, None) => encode::encode(raster, &plan.encoding, metadata, codecs, cancel)?,
         (None, Some(most)) => {
             let quality = plan.encoding.quality;
             let mut encode = |size: (u32, u32), quality: u8| {
@@ -227,7 +232,7 @@ fn write(raster: Raster, job: &Job<'_>, metadata: &Metadata) -> Result<Fitted, I
                     quality,
                     ..plan.encoding
                 };
-                encode::encode(scaled(&raster, size)?, &encoding, metadata, codecs)
+                encode::encode(scaled(&raster, size)?, &encoding, metadata, codecs, cancel)
             };
             return budget::fit((width, height), most, quality, plan.has_quality(), &mut encode, cancel);
         }

@@ -67,12 +67,13 @@ fn sources() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// No WebP: what libwebp's C code takes is not seen here.
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 14] = [
     "width=100",
     "width=300,format=jpeg",
     "width=1000,format=jpeg",
     "width=1000,format=png",
     "width=1500,format=baseline-jpeg",
+    "width=1000,format=jpeg,quality=95,compression=small",
     "format=jpeg",
     "width=700,height=700,fit=cover,gravity=auto",
     "trim=border,width=500",

@@ -97,7 +97,7 @@ fn a_failed_transform_leads_to_a_public_source_where_that_is_asked_for() -> Resu
     assert_eq!(sent.status, 302, "{}", sent.json());
     assert_eq!(
         (sent.header("location"), sent.header("cache-control")),
-        (source, "no-store")
+        (Some(source), Some("no-store"))
     );
     assert_eq!(
         site.image("width=10", source)?.outcome(),

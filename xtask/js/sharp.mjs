@@ -7,9 +7,25 @@ import sharp from "sharp";
 sharp.concurrency(1);
 sharp.cache(false);
 
+let libaom;
+
+async function loadLibaom() {
+  const { default: create } = await import("@jsquash/avif/codec/enc/avif_enc.js");
+  const file = new URL("../../node_modules/@jsquash/avif/codec/enc/avif_enc.wasm", import.meta.url);
+  const compiled = await WebAssembly.compile(await readFile(file));
+  return create({
+    noInitialRun: true,
+    instantiateWasm(imports, ready) {
+      const instance = new WebAssembly.Instance(compiled, imports);
+      ready(instance);
+      return instance.exports;
+    },
+  });
+}
+
 const actions = {
   // A large picture of many small ones: the entropy of real photographs at any size.
-  async mosaic({ files, width, height, output, format = "jpeg", settings = { quality: 88, chromaSubsampling: "4:2:0" } }) {
+  async mosaic({ files, first = 0, width, height, output, format = "jpeg", settings = { quality: 88, chromaSubsampling: "4:2:0" } }) {
     const columns = Math.ceil(width / 600);
     const rows = Math.ceil(height / 600);
     const [tileWidth, tileHeight] = [Math.ceil(width / columns), Math.ceil(height / rows)];
@@ -17,7 +33,7 @@ const actions = {
       files.map((file) => sharp(file).resize(tileWidth, tileHeight, { fit: "cover" }).removeAlpha().toBuffer()),
     );
     const parts = Array.from({ length: columns * rows }, (_, index) => ({
-      input: tiles[(index * 5 + Math.floor(index / columns)) % tiles.length],
+      input: tiles[(first + index * 5 + Math.floor(index / columns)) % tiles.length],
       left: (index % columns) * tileWidth,
       top: Math.floor(index / columns) * tileHeight,
     }));
@@ -75,6 +91,22 @@ const actions = {
     if (info.channels !== 3) throw new Error(`${file} has ${info.channels} channels`);
     await writeFile(output, data);
     return { width: info.width, height: info.height };
+  },
+
+  // The way back.
+  async png({ file, width, height, output }) {
+    await sharp(await readFile(file), { raw: { width, height, channels: 3 } }).png({ compressionLevel: 1 }).toFile(output);
+    return {};
+  },
+
+  // The Worker's AVIF encoder, with the settings that the engine gives it.
+  async libaom({ file, settings, output }) {
+    libaom ??= await loadLibaom();
+    const { data, info } = await sharp(file).ensureAlpha().raw().toBuffer({ resolveWithObject: true });
+    const bytes = libaom.encode(data, info.width, info.height, settings);
+    if (!bytes) throw new Error("libaom refused the picture");
+    await writeFile(output, bytes);
+    return { bytes: bytes.length };
   },
 
   async version() {

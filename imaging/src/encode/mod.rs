@@ -35,15 +35,16 @@ pub(crate) const fn chroma_sampling(encoding: &Encoding) -> u32 {
     if halves_chroma(encoding) { 2 } else { 1 }
 }
 
-/// Encodes a finished picture.
+/// Encodes a finished picture. `cancel` is asked on the way where that is long and the encoder our own.
 pub(crate) fn encode(
     raster: Raster,
     encoding: &Encoding,
     metadata: &Metadata,
     codecs: &dyn Codecs,
+    cancel: &dyn Fn() -> bool,
 ) -> Result<Vec<u8>, ImageError> {
     match encoding.format {
-        Format::Jpeg => jpeg::encode(Picture::Raster(&raster), encoding, metadata),
+        Format::Jpeg => jpeg::encode(Picture::Raster(&raster), encoding, metadata, cancel),
         Format::Png => png::encode(&raster, encoding, metadata),
         Format::WebP => webp::with_metadata(raster, encoding, metadata, codecs),
         Format::Gif => gif::still(raster),

@@ -3,6 +3,7 @@
 use super::palette;
 use super::quantise::{colors, quantised};
 use crate::metadata::Metadata;
+use crate::options::Compression as Effort;
 use crate::pixels::{Channels, Raster};
 use crate::{CodecError, Encoding, ImageError};
 use png::{BitDepth, ColorType, Compression, DeflateCompression, Encoder, Filter, Info};
@@ -13,7 +14,7 @@ const LEVEL: u8 = 4;
 
 pub(super) fn encode(raster: &Raster, encoding: &Encoding, metadata: &Metadata) -> Result<Vec<u8>, ImageError> {
     let indexed = match palette::exact(raster) {
-        None if encoding.quality_given => Some(quantised(raster, colors(encoding.quality), encoding.fast)?),
+        None if encoding.quality_given => Some(quantised(raster, colors(encoding.quality), encoding.is_fast())?),
         exact => exact,
     };
     let mut bytes = Vec::new();
@@ -26,10 +27,10 @@ pub(super) fn encode(raster: &Raster, encoding: &Encoding, metadata: &Metadata) 
             .add_itxt_chunk("XML:com.adobe.xmp".to_owned(), xmp.clone())
             .map_err(failed)?;
     }
-    encoder.set_compression(if encoding.fast {
-        Compression::Fast
-    } else {
-        Compression::Balanced
+    encoder.set_compression(match encoding.compression {
+        Some(Effort::Fast) => Compression::Fast,
+        None => Compression::Balanced,
+        Some(Effort::Small) => Compression::High,
     });
     let packed;
     let data = match &indexed {
@@ -70,10 +71,12 @@ pub(super) fn encode(raster: &Raster, encoding: &Encoding, metadata: &Metadata) 
                 Channels::Rgba => ColorType::Rgba,
             });
             encoder.set_depth(BitDepth::Eight);
-            if encoding.fast {
-                encoder.set_filter(Filter::Sub);
+            encoder.set_filter(if encoding.is_fast() {
+                Filter::Sub
             } else {
-                encoder.set_filter(Filter::Adaptive);
+                Filter::Adaptive
+            });
+            if encoding.compression.is_none() {
                 encoder.set_deflate_compression(DeflateCompression::Level(LEVEL));
             }
             raster.data.as_slice()

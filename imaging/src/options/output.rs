@@ -85,9 +85,11 @@ words! {
 
 words! {
     /// How much effort goes into the file's size.
-    Compression, "fast", default None, {
+    Compression, "fast or small", default None, {
         /// Little.
         Fast = "fast",
+        /// Much: fewer bytes of the same look, or of the same pixels.
+        Small = "small",
     }
 }
 

@@ -10,8 +10,8 @@ pub use fit::{Placement, place};
 pub use memory::Memory;
 
 use crate::options::{
-    Border, Brightness, Color, Contrast, Decimal, Dpr, FilterName, Fit, Gamma, MaxBytes, Metadata, OptionError,
-    OutputFormat, Pixels, Saturation, Segment, Sharpen, Sides, Switch, Tolerance, Trim, Width, Zoom,
+    Border, Brightness, Color, Compression, Contrast, Decimal, Dpr, FilterName, Fit, Gamma, MaxBytes, Metadata,
+    OptionError, OutputFormat, Pixels, Saturation, Segment, Sharpen, Sides, Switch, Tolerance, Trim, Width, Zoom,
 };
 use crate::{
     Best, Fault, Format, FormatChoice, ImageError, ImageInfo, ImageOptions, LimitKind, Limits, Orientation, Region,
@@ -67,12 +67,26 @@ pub struct Encoding {
     pub quality_given: bool,
     /// Whether JPEG may be progressive.
     pub progressive: bool,
-    /// Whether time matters more than bytes.
-    pub fast: bool,
+    /// Whether time matters more than bytes, or bytes more than time.
+    pub compression: Option<Compression>,
     /// What of the source's metadata is kept.
     pub metadata: Metadata,
     /// Bytes that the answer may have at most.
     pub max_bytes: Option<u64>,
+}
+
+impl Encoding {
+    /// Whether time matters more than bytes.
+    #[must_use]
+    pub fn is_fast(&self) -> bool {
+        self.compression == Some(Compression::Fast)
+    }
+
+    /// Whether bytes matter more than time.
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        self.compression == Some(Compression::Small)
+    }
 }
 
 /// How far a background may be from its colour where nothing else is asked for.
@@ -514,7 +528,7 @@ fn encoding(info: &ImageInfo, resolved: &Resolved, alpha: bool, pixels: u64) -> 
         quality_given: resolved.options.quality.is_some()
             && resolved.format != FormatChoice::Given(OutputFormat::PngForce),
         progressive: resolved.format != FormatChoice::Given(OutputFormat::BaselineJpeg),
-        fast: resolved.options.compression.is_some(),
+        compression: resolved.options.compression,
         metadata: resolved.options.metadata.unwrap_or(Metadata::Copyright),
         max_bytes: resolved.options.max_bytes.map(MaxBytes::get),
     })

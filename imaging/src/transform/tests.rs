@@ -362,7 +362,7 @@ fn webp_is_the_caller_s_to_encode() {
             40,
             30,
             WebpSettings {
-                quality: 89.0,
+                quality: 93.0,
                 ..WebpSettings::default()
             }
         )]

@@ -8,6 +8,30 @@ impl Frequencies {
     pub(super) const fn new() -> Self {
         Self([0; 256])
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|frequency| *frequency == 0)
+    }
+
+    /// Bits of all symbols by their best code, of what is behind them, and of the code's segment.
+    pub(super) fn bits(&self) -> u64 {
+        let code = Code::new(self);
+        let symbols = self
+            .0
+            .iter()
+            .zip(0u8..=255)
+            .map(|(frequency, symbol)| u64::from(*frequency) * u64::from(code.of(symbol).1 + behind(symbol)));
+        symbols.sum::<u64>() + 8 * (4 + code.table(0).len() as u64)
+    }
+}
+
+/// Bits behind a symbol of either kind: as many as its value has, or its run of blocks without any.
+pub(super) const fn behind(symbol: u8) -> u8 {
+    match (symbol >> 4, symbol & 15) {
+        (15, 0) => 0,
+        (run, 0) => run,
+        (_, size) => size,
+    }
 }
 
 /// A prefix code: for each symbol its bits and their number, 0 for one that has none.

@@ -7,6 +7,7 @@
 mod blocks;
 mod huffman;
 mod scans;
+mod trellis;
 mod writer;
 
 pub(crate) use self::blocks::Picture;
@@ -22,7 +23,7 @@ const FULL_CHROMA_QUALITY: u8 = 90;
 
 /// Whether a JPEG of so many pixels is written progressively.
 pub(super) fn is_progressive(encoding: &Encoding, pixels: u64) -> bool {
-    encoding.progressive && !encoding.fast && PROGRESSIVE_PIXELS.contains(&pixels)
+    encoding.progressive && !encoding.is_fast() && PROGRESSIVE_PIXELS.contains(&pixels)
 }
 
 /// Whether a JPEG of this quality keeps half of chroma's resolution.
@@ -44,13 +45,23 @@ pub(crate) fn coefficient_bytes(encoding: &Encoding, (width, height): (u64, u64)
     2 * samples + 3 * samples / 8
 }
 
-pub(crate) fn encode(picture: Picture<'_>, encoding: &Encoding, metadata: &Metadata) -> Result<Vec<u8>, ImageError> {
+pub(crate) fn encode(
+    picture: Picture<'_>,
+    encoding: &Encoding,
+    metadata: &Metadata,
+    cancel: &dyn Fn() -> bool,
+) -> Result<Vec<u8>, ImageError> {
     let side =
         |side: u32| u16::try_from(side).map_err(|_| ImageError::Internal("a JPEG side over 65,535 was let through"));
     let (width, height) = (side(picture.size().0)?, side(picture.size().1)?);
     let halved = !picture.is_grey() && halves_chroma(encoding.quality);
-    let divisors = [Divisors::luma(encoding.quality), Divisors::chroma(encoding.quality)];
-    let components = blocks::components(picture, halved, &divisors)?;
+    let small = encoding.is_small();
+    let divisors = Divisors::of(encoding.quality, halves_chroma(encoding.quality), small);
+    let mut components = blocks::components(picture, halved, &divisors, cancel)?;
+    if small {
+        let rates = scans::rates(&components);
+        blocks::fill(&mut components, picture, &divisors, Some(&rates), cancel)?;
+    }
     let progressive = is_progressive(encoding, u64::from(width) * u64::from(height));
 
     let mut bytes = vec![0xff, 0xd8];
@@ -72,7 +83,9 @@ pub(crate) fn encode(picture: Picture<'_>, encoding: &Encoding, metadata: &Metad
     }
     let marker = if progressive { 0xc2 } else { 0xc0 };
     segment(&mut bytes, marker, &frame(width, height, &components));
-    if progressive {
+    if progressive && small {
+        scans::smallest(&components, &mut bytes, cancel)?;
+    } else if progressive {
         scans::progressive(&components, &mut bytes);
     } else {
         scans::baseline(&components, &mut bytes);

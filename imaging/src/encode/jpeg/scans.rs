@@ -1,9 +1,12 @@
 //! Scans: which coefficients, in which order, as which symbols.
 
 use super::blocks::Component;
-use super::huffman::{Code, Frequencies};
+use super::huffman::Code;
 use super::segment;
+use super::trellis::Rates;
 use super::writer::{Counter, Sink, Writer};
+use crate::ImageError;
+use crate::transform::stop_if;
 
 /// Codes of a scan, as a [`Sink`] numbers them: DC of luminance and of chroma, then AC.
 const AC: usize = 2;
@@ -17,6 +20,113 @@ pub(super) fn baseline(components: &[Component], bytes: &mut Vec<u8>) {
         low: 0,
     };
     scan(bytes, &header, &|sink| interleaved(components, sink));
+}
+
+/// Bits of the symbols of AC values, of luminance and of chroma.
+pub(super) fn rates(components: &[Component]) -> [Rates; 2] {
+    let mut counter = Counter::new();
+    all_blocks(components, &mut counter);
+    let [_, _, luma, chroma] = &counter.symbols;
+    [luma, chroma].map(|frequencies| Rates::of(&Code::new(frequencies)))
+}
+
+/// Where a component's first scan may be split in two.
+const SPLITS: [u32; 5] = [2, 5, 8, 12, 20];
+
+/// The script of the fewest bits, of those that are tried: for DC and for each component how many low bits are left to later
+/// scans, and where the first one is split.
+pub(super) fn smallest(
+    components: &[Component],
+    bytes: &mut Vec<u8>,
+    cancel: &dyn Fn() -> bool,
+) -> Result<(), ImageError> {
+    let dc = Part::Dc;
+    let mut parts = vec![best(
+        components,
+        [vec![dc(Depth(0, 0))], vec![dc(Depth(0, 1)), dc(Depth(1, 0))]],
+        cancel,
+    )?];
+    for index in 0..components.len() {
+        let ac = |band, depth| Part::Ac(index, band, depth);
+        let whole = (1, 63);
+        let (fine, finer) = (ac(whole, Depth(1, 0)), ac(whole, Depth(2, 1)));
+        let scripts = [
+            vec![ac(whole, Depth(0, 0))],
+            vec![ac(whole, Depth(0, 1)), fine],
+            vec![ac(whole, Depth(0, 2)), finer, fine],
+        ];
+        let script = best(components, scripts, cancel)?;
+        let Some((Part::Ac(_, _, depth), later)) = script.split_first() else {
+            continue;
+        };
+        let split = SPLITS.map(|at| [&[ac((1, at), *depth), ac((at + 1, 63), *depth)], later].concat());
+        parts.push(best(components, core::iter::once(script.clone()).chain(split), cancel)?);
+    }
+    // The first scans of all show the picture soonest.
+    let most = parts.iter().map(Vec::len).max().unwrap_or(0);
+    for round in 0..most {
+        for part in parts.iter().filter_map(|part| part.get(round)) {
+            stop_if(cancel)?;
+            part.write(components, bytes);
+        }
+    }
+    Ok(())
+}
+
+/// Of some scripts the one that takes the fewest bits.
+fn best(
+    components: &[Component],
+    scripts: impl IntoIterator<Item = Vec<Part>>,
+    cancel: &dyn Fn() -> bool,
+) -> Result<Vec<Part>, ImageError> {
+    let (mut best, mut least) = (Vec::new(), u64::MAX);
+    for script in scripts {
+        let mut bits = 0;
+        for part in &script {
+            stop_if(cancel)?;
+            bits += part.bits(components);
+        }
+        if bits < least {
+            (best, least) = (script, bits);
+        }
+    }
+    Ok(best)
+}
+
+/// Low bits that earlier scans have left out, 0 where there are none, and those that this one leaves out.
+#[derive(Clone, Copy)]
+struct Depth(u32, u32);
+
+/// A scan of a script.
+#[derive(Clone, Copy)]
+enum Part {
+    /// All components' DC values.
+    Dc(Depth),
+    /// A band of a component's AC values.
+    Ac(usize, (u32, u32), Depth),
+}
+
+impl Part {
+    fn write(self, components: &[Component], bytes: &mut Vec<u8>) {
+        match self {
+            Self::Dc(Depth(high, low)) => dc_scan(components, bytes, high, low),
+            Self::Ac(index, band, Depth(high, low)) => ac_scan(components, bytes, index, band, high, low),
+        }
+    }
+
+    /// What writing it would take, with its tables.
+    fn bits(self, components: &[Component]) -> u64 {
+        let mut counter = Counter::new();
+        match self {
+            Self::Dc(Depth(high, low)) => dc_values(components, &mut counter, high, low),
+            Self::Ac(index, band, Depth(high, low)) => {
+                if let Some(component) = components.get(index) {
+                    ac_values(component, &mut counter, band, high, low);
+                }
+            }
+        }
+        counter.total()
+    }
 }
 
 /// A scan that refines what others have said already.
@@ -36,11 +146,11 @@ enum Either<'a, 'b> {
 
 /// Counts a scan's symbols, then writes it with the best codes for them.
 fn scan(bytes: &mut Vec<u8>, header: &Header, walk: &dyn Fn(Either<'_, '_>)) {
-    let mut counter = Counter([const { Frequencies::new() }; 4]);
+    let mut counter = Counter::new();
     walk(Either::Count(&mut counter));
-    let codes = counter.0.each_ref().map(Code::new);
-    for ((code, frequencies), number) in codes.iter().zip(&counter.0).zip([0x00, 0x01, 0x10, 0x11]) {
-        if frequencies.0.iter().any(|frequency| *frequency > 0) {
+    let codes = counter.symbols.each_ref().map(Code::new);
+    for ((code, frequencies), number) in codes.iter().zip(&counter.symbols).zip([0x00, 0x01, 0x10, 0x11]) {
+        if !frequencies.is_empty() {
             segment(bytes, 0xc4, &code.table(number));
         }
     }

@@ -1,8 +1,12 @@
 use super::{Picture, encode};
 use crate::metadata::Metadata;
+use crate::options::Compression;
 use crate::pixels::{Channels, Raster};
-use crate::{Encoding, Format, samples};
+use crate::{Encoding, Format, ImageError, samples};
+use core::cell::Cell;
 use proptest::prelude::*;
+use ssimulacra2::{ColorPrimaries, LinearRgb, Rgb, TransferCharacteristic};
+use std::num::NonZeroUsize;
 
 fn settings(quality: u8, progressive: bool) -> Encoding {
     Encoding {
@@ -10,19 +14,25 @@ fn settings(quality: u8, progressive: bool) -> Encoding {
         quality,
         quality_given: true,
         progressive,
-        fast: false,
+        compression: None,
         metadata: crate::options::Metadata::None,
         max_bytes: None,
     }
 }
 
 fn written(raster: &Raster, quality: u8, progressive: bool) -> Vec<u8> {
-    encode(
-        Picture::Raster(raster),
-        &settings(quality, progressive),
-        &Metadata::default(),
-    )
-    .unwrap()
+    encoded(raster, &settings(quality, progressive), &|| false).unwrap()
+}
+
+fn encoded(raster: &Raster, encoding: &Encoding, cancel: &dyn Fn() -> bool) -> Result<Vec<u8>, ImageError> {
+    encode(Picture::Raster(raster), encoding, &Metadata::default(), cancel)
+}
+
+fn small(quality: u8, progressive: bool) -> Encoding {
+    Encoding {
+        compression: Some(Compression::Small),
+        ..settings(quality, progressive)
+    }
 }
 
 /// Another decoder's opinion.
@@ -81,6 +91,79 @@ fn quality_is_paid_for_in_bytes() {
         .map(|quality| written(&raster, quality, false).len())
         .collect();
     assert!(sizes.is_sorted(), "{sizes:?}");
+}
+
+/// SSIMULACRA2 of pixels of one or three channels.
+fn score(a: &[u8], b: &[u8], (width, height): (usize, usize)) -> f64 {
+    let linear = |pixels: &[u8]| {
+        let channels = pixels.len() / (width * height);
+        let color = |pixel: &[u8]| core::array::from_fn(|at| f32::from(pixel[at % channels]) / 255.0);
+        let pixels: Vec<[f32; 3]> = pixels.chunks_exact(channels).map(color).collect();
+        let side = |side: usize| NonZeroUsize::new(side).unwrap().into();
+        let (transfer, primaries) = (TransferCharacteristic::SRGB, ColorPrimaries::BT709);
+        LinearRgb::try_from(Rgb::new(pixels, side(width), side(height), transfer, primaries).unwrap()).unwrap()
+    };
+    ssimulacra2::compute_frame_ssimulacra2(linear(a), linear(b)).unwrap()
+}
+
+#[test]
+fn small_is_smaller_and_looks_the_same() {
+    let mut all_saved = Vec::new();
+    let (width, height) = (400, 300);
+    let scene = samples::scene(width, height);
+    let grey: Vec<u8> = scene.chunks_exact(3).map(|pixel| pixel[1]).collect();
+    for (channels, pixels) in [(Channels::Rgb, scene), (Channels::Grey, grey)] {
+        let raster = Raster::from_data(width, height, channels, pixels.clone()).unwrap();
+        let judged = |bytes: &[u8]| score(&pixels, &read(bytes).2, (width as usize, height as usize));
+        for (quality, progressive) in [(30, true), (50, true), (80, true), (80, false), (92, true), (100, true)] {
+            let plain = written(&raster, quality, progressive);
+            let small = encoded(&raster, &small(quality, progressive), &|| false).unwrap();
+            let saved = 1.0 - small.len() as f64 / plain.len() as f64;
+            let lost = judged(&plain) - judged(&small);
+            assert!(
+                saved > 0.0 && lost < 0.5,
+                "{channels:?} at {quality}: {saved:.3} saved, {lost:.2} lost"
+            );
+            all_saved.push(saved);
+        }
+    }
+    let mean = all_saved.iter().sum::<f64>() / all_saved.len() as f64;
+    assert!(mean > 0.02, "{all_saved:.3?}");
+}
+
+#[test]
+fn small_has_the_same_pixels_in_one_scan_and_in_many() {
+    let raster = Raster::from_data(301, 203, Channels::Rgb, samples::scene(301, 203)).unwrap();
+    for quality in [10, 75, 92, 100] {
+        let [baseline, progressive] =
+            [false, true].map(|progressive| encoded(&raster, &small(quality, progressive), &|| false).unwrap());
+        assert_eq!(read(&baseline), read(&progressive), "{quality}");
+        assert!(progressive.len() <= written(&raster, quality, true).len(), "{quality}");
+    }
+}
+
+#[test]
+fn it_stops_wherever_it_is_told_to() {
+    let raster = Raster::from_data(160, 120, Channels::Rgb, samples::scene(160, 120)).unwrap();
+    for (encoding, rows) in [(settings(80, true), 8), (small(80, true), 16), (small(92, false), 30)] {
+        let asked = Cell::new(0);
+        let after = |most: u32| {
+            asked.set(0);
+            encoded(&raster, &encoding, &|| {
+                asked.set(asked.get() + 1);
+                asked.get() > most
+            })
+        };
+        assert!(after(u32::MAX).is_ok());
+        let times = asked.get();
+        assert!(times >= rows, "asked {times} times");
+        for most in 0..times {
+            assert!(
+                matches!(after(most), Err(ImageError::Cancelled)),
+                "after {most} of {times}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -12,12 +12,31 @@ pub(super) trait Sink {
 }
 
 /// Counts symbols, for two codes of DC differences and two of AC values.
-pub(super) struct Counter(pub(super) [Frequencies; 4]);
+pub(super) struct Counter {
+    pub(super) symbols: [Frequencies; 4],
+    /// Bits that belong to no symbol.
+    plain: u64,
+}
+
+impl Counter {
+    pub(super) const fn new() -> Self {
+        Self {
+            symbols: [const { Frequencies::new() }; 4],
+            plain: 0,
+        }
+    }
+
+    /// Bits of all symbols by their best codes, of what is behind them, and of the codes' tables.
+    pub(super) fn total(&self) -> u64 {
+        let used = self.symbols.iter().filter(|frequencies| !frequencies.is_empty());
+        self.plain + used.map(Frequencies::bits).sum::<u64>()
+    }
+}
 
 impl Sink for Counter {
     #[inline(always)]
     fn symbol(&mut self, code: usize, symbol: u8, _: u32, _: u32) {
-        if let Some(frequencies) = self.0.get_mut(code)
+        if let Some(frequencies) = self.symbols.get_mut(code)
             && let Some(frequency) = frequencies.0.get_mut(usize::from(symbol))
         {
             *frequency += 1;
@@ -25,7 +44,9 @@ impl Sink for Counter {
     }
 
     #[inline(always)]
-    fn bits(&mut self, _: u32, _: u32) {}
+    fn bits(&mut self, _: u32, count: u32) {
+        self.plain += u64::from(count);
+    }
 }
 
 /// Writes them.

@@ -6,6 +6,7 @@ mod mosaics;
 mod numbers;
 mod partner;
 mod photos;
+mod quality;
 mod request;
 
 use std::process::ExitCode;
@@ -20,11 +21,14 @@ pub(crate) enum Command {
     Request(request::Arguments),
     /// The engine: in workerd and native, against sharp, by bench/cases.toml
     Imaging(imaging::Arguments),
+    /// How pictures look, by SSIMULACRA2, against sharp's, and what they weigh
+    Quality(quality::Arguments),
 }
 
 pub(super) fn run(workspace: &Workspace, command: Command) -> Result<ExitCode> {
     match command {
         Command::Request(arguments) => request::run(workspace, &arguments),
         Command::Imaging(arguments) => imaging::run(workspace, &arguments),
+        Command::Quality(arguments) => quality::run(workspace, &arguments),
     }
 }
