@@ -45,7 +45,7 @@ const transformWorker :Workerd.Worker = (
 );
 
 const gatewayWorker :Workerd.Worker = (
-  modules = .modules,
+  modules = .gatewayModules,
   compatibilityDate = .date,
   bindings = [
     (name = "ROLE", text = "gateway"),
@@ -61,7 +61,7 @@ const countedWorker :Workerd.Worker = (
     (name = "counter.mjs", esModule = embed "counter.mjs"),
     (name = "entry.js", esModule = embed "worker/entry.js"),
     (name = "index_bg.wasm", wasm = embed "worker/index_bg.wasm"),
-    (name = "avif_enc.wasm", wasm = embed "worker/avif_enc.wasm"),
+    (name = "avif-enc.wasm", wasm = embed "worker/avif-enc.wasm"),
     (name = "kado_edge_av1.wasm", wasm = embed "worker/kado_edge_av1.wasm"),
     (name = "webp_enc_simd.wasm", wasm = embed "worker/webp_enc_simd.wasm"),
   ],
@@ -87,7 +87,19 @@ const transformBindings :List(Workerd.Worker.Binding) = [
 const modules :List(Workerd.Worker.Module) = [
   (name = "entry.js", esModule = embed "worker/entry.js"),
   (name = "index_bg.wasm", wasm = embed "worker/index_bg.wasm"),
-  (name = "avif_enc.wasm", wasm = embed "worker/avif_enc.wasm"),
+  (name = "avif-enc.wasm", wasm = embed "worker/avif-enc.wasm"),
   (name = "kado_edge_av1.wasm", wasm = embed "worker/kado_edge_av1.wasm"),
   (name = "webp_enc_simd.wasm", wasm = embed "worker/webp_enc_simd.wasm"),
 ];
+
+# As deployed: what the gateway does not use is empty.
+const gatewayModules :List(Workerd.Worker.Module) = [
+  (name = "entry.js", esModule = embed "worker/entry.js"),
+  (name = "index_bg.wasm", wasm = embed "worker/index_bg.wasm"),
+  (name = "avif-enc.wasm", wasm = .emptyModule),
+  (name = "kado_edge_av1.wasm", wasm = .emptyModule),
+  (name = "webp_enc_simd.wasm", wasm = .emptyModule),
+];
+
+# The first eight bytes of every WebAssembly module.
+const emptyModule :Data = 0x"00 61 73 6d 01 00 00 00";

@@ -1,6 +1,6 @@
 // libaom.
-import createEncoder from "@jsquash/avif/codec/enc/avif_enc.js";
-import compiled from "./avif_enc.wasm";
+import createEncoder from "../build/avif-enc.js";
+import compiled from "./avif-enc.wasm";
 import { loader } from "./codec.mjs";
 
 export const loadAvif = loader("libaom", createEncoder, compiled);

@@ -10,8 +10,8 @@ sharp.cache(false);
 let libaom;
 
 async function loadLibaom() {
-  const { default: create } = await import("@jsquash/avif/codec/enc/avif_enc.js");
-  const file = new URL("../../node_modules/@jsquash/avif/codec/enc/avif_enc.wasm", import.meta.url);
+  const { default: create } = await import("../../node_modules/icodec/dist/avif-enc.js");
+  const file = new URL("../../node_modules/icodec/dist/avif-enc.wasm", import.meta.url);
   const compiled = await WebAssembly.compile(await readFile(file));
   return create({
     noInitialRun: true,

@@ -117,13 +117,15 @@ pub struct AvifSettings {
     pub quality_alpha: i8,
     /// Film grain in place of noise, 0 to 50.
     pub denoise_level: u8,
+    /// Whether libavif chooses the tiles.
+    pub auto_tiling: bool,
     /// log2 of the number of tile columns.
     pub tile_cols_log2: u8,
     /// log2 of the number of tile rows.
     pub tile_rows_log2: u8,
     /// 0 (small files) to 10 (fast).
     pub speed: u8,
-    /// 1 for 4:2:0, 3 for 4:4:4.
+    /// 1 for 4:4:4, 3 for 4:2:0.
     pub subsample: u8,
     /// Whether chroma has a quantiser of its own.
     #[serde(rename = "chromaDeltaQ")]
@@ -133,12 +135,10 @@ pub struct AvifSettings {
     /// 0 leaves the metric to the encoder.
     pub tune: u8,
     /// Whether the conversion to YUV is the slow and exact one.
-    #[serde(rename = "enableSharpYUV")]
-    pub enable_sharp_yuv: bool,
+    #[serde(rename = "sharpYUV")]
+    pub sharp_yuv: bool,
     /// Bits of a channel.
     pub bit_depth: u8,
-    /// Whether nothing is lost.
-    pub lossless: bool,
 }
 
 impl Default for AvifSettings {
@@ -147,16 +147,16 @@ impl Default for AvifSettings {
             quality: 50,
             quality_alpha: -1,
             denoise_level: 0,
+            auto_tiling: false,
             tile_cols_log2: 0,
             tile_rows_log2: 0,
             speed: 9,
-            subsample: 1,
+            subsample: 3,
             chroma_delta_q: false,
             sharpness: 0,
             tune: 0,
-            enable_sharp_yuv: false,
+            sharp_yuv: false,
             bit_depth: 8,
-            lossless: false,
         }
     }
 }

@@ -163,7 +163,7 @@ fn every_coding_gives_its_picture() {
 #[test]
 fn jpeg_is_decoded_at_every_scale() {
     let bytes = JpegSample::default().encode(163, 101);
-    for (scale, width) in [(1, 160), (2, 80), (4, 40), (8, 20)] {
+    for (scale, width) in [(1, 160), (2, 54), (4, 32), (8, 17)] {
         let raster = decoded(&bytes, &format!("width={width}")).unwrap();
         assert_eq!(
             (raster.width, raster.height),
@@ -175,7 +175,7 @@ fn jpeg_is_decoded_at_every_scale() {
     for (width, height) in [(16, 400), (400, 16), (17, 1000)] {
         let bytes = JpegSample::default().encode(width, height);
         assert!(
-            decoded(&bytes, "width=2,height=2,fit=cover").is_ok(),
+            decoded(&bytes, "width=1,height=1,fit=cover").is_ok(),
             "{width} x {height}"
         );
     }

@@ -107,8 +107,12 @@ impl Memory {
             }
             // RGBA twice (here, and in the module's heap), planes, tokens, and the answer.
             Format::WebP => 8 * pixels + 4 * pixels + pixels,
-            // RGBA here and on the way; the module's heap, measured from 0.06 to 3 megapixels.
-            Format::Avif => 8 * pixels + 30 * pixels + 16 * 1024 * 1024,
+            // RGBA here and on the way; the module's heap, measured with noise, from 1x1 to 1.6 megapixels and in strips
+            // 100 pixels wide.
+            Format::Avif => {
+                let heap = if plan.encoding.quality > 90 { 40 } else { 31 };
+                8 * pixels + heap * pixels + 20 * 1024 * 1024
+            }
             // Indices, the compressed frame and the answer, growing; the palette's tables.
             Format::Gif => 4 * output + 2 * 1024 * 1024,
             // Planes of floats, and the text.

@@ -200,8 +200,7 @@ impl Plan {
         let plan = if self.is_open() {
             self.decode_finely(limits)
         } else {
-            let memory = Memory::estimate(&self);
-            Self { memory, ..self }
+            self.decode_well(limits)
         };
         refuse(LimitKind::Memory, plan.memory.peak, limits.memory_bytes)?;
         Ok(plan)
@@ -444,19 +443,24 @@ fn stored_region(
         .region_before(upright, (f64::from(upright_width), f64::from(upright_height)))
 }
 
-/// How much smaller a JPEG can be decoded: 8, 4 or 2 where the whole shrink is at least that, as sharp has it.
+/// How much smaller a JPEG can be decoded: 8, 4 or 2 where the whole shrink is at least that.
 fn decode_scale(info: &ImageInfo, region: Region, resized: (u32, u32)) -> u8 {
     // On a side of fewer than 16 pixels the scaled sizes are too coarse to tell the scales apart.
     if info.format != Format::Jpeg || info.width.min(info.height) < 16 {
         return 1;
     }
-    // Sides are rounded to whole pixels: a shrink by 8 may have come out as a little less, by up to half a pixel.
-    let shrink = |from: f64, to: u32| (from / (f64::from(to) - 0.5)).min(1.01 * from / f64::from(to));
-    let shrink = shrink(region.width, resized.0).min(shrink(region.height, resized.1));
+    let shrink = shrinks(region, resized);
     [8u8, 4, 2]
         .into_iter()
         .find(|scale| shrink >= f64::from(*scale))
         .unwrap_or(1)
+}
+
+/// How many pixels of the source become one, along the side where they are fewer.
+fn shrinks(region: Region, resized: (u32, u32)) -> f64 {
+    // Sides are rounded to whole pixels: a shrink by 8 may have come out as a little less, by up to half a pixel.
+    let along = |from: f64, to: u32| (from / (f64::from(to) - 0.5)).min(1.01 * from / f64::from(to));
+    along(region.width, resized.0).min(along(region.height, resized.1))
 }
 
 /// A translucent background under a format without alpha lies on white itself.

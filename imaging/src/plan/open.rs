@@ -1,6 +1,6 @@
 //! Plans whose picture is only known once its pixels are: what they take at most, and what comes of them.
 
-use super::{Memory, Rectangle, framed, lay_out, refuse};
+use super::{Memory, Rectangle, framed, lay_out, refuse, shrinks};
 use crate::options::{Fit, Gravity, Trim};
 use crate::{ImageError, LimitKind, Limits, Plan};
 
@@ -40,6 +40,22 @@ impl Plan {
         let options = &self.resolved.options;
         options.trim == Some(Trim::Border)
             || (self.chooses() && options.gravity == Some(Gravity::Auto) && !self.resolved.zoom().is_zero())
+    }
+
+    /// Where decoding would leave next to nothing to the resampling, decodes twice as finely, as sharp does, if there is
+    /// memory for it: means of blocks are not what a filter makes of pixels.
+    pub(super) fn decode_well(mut self, limits: &Limits) -> Self {
+        let coarse = self.decode_scale;
+        if coarse > 1 && shrinks(self.region, self.resized) < f64::from(coarse + 1) {
+            self.decode_scale = coarse / 2;
+            self.memory = Memory::estimate(&self);
+            if self.memory.peak <= limits.memory_bytes {
+                return self;
+            }
+            self.decode_scale = coarse;
+        }
+        self.memory = Memory::estimate(&self);
+        self
     }
 
     /// Decodes at the finest scale that there is memory for: how much of the picture will be kept is not known yet.

@@ -45,25 +45,49 @@ fn refused(info: &ImageInfo, options: &str, limits: &Limits) -> ImageError {
 fn jpeg_is_decoded_as_small_as_the_shrink_allows() {
     for (width, scale) in [
         (3200, 1),
-        (1601, 1),
-        (1600, 2),
-        (1200, 2),
-        (801, 2),
-        (800, 4),
-        (401, 4),
-        (400, 8),
+        (1600, 1),
+        (1068, 1),
+        (1066, 2),
+        (800, 2),
+        (642, 2),
+        (640, 4),
+        (400, 4),
+        (357, 4),
+        (355, 8),
         (100, 8),
     ] {
         let plan = plan(&jpeg(3200, 2400), &resolved(&format!("w={width}")), &Limits::HEAVY).unwrap();
         assert_eq!(plan.decode_scale, scale, "{width}");
     }
-    // 299.875 rows are rounded to 300, which is no reason to decode four times as many pixels.
-    assert_eq!(planned(&jpeg(3200, 2399), "w=400").decode_scale, 8);
-    // What counts is the shrink of what is kept: here the height is scaled by 8, the rest is cut.
-    assert_eq!(planned(&jpeg(6400, 800), "w=100,h=100,fit=cover").decode_scale, 8);
-    assert_eq!(planned(&jpeg(800, 800), "w=100,h=400,fit=squeeze").decode_scale, 2);
+    // 266.556 rows are rounded to 267, which is no reason to decode four times as many pixels.
+    assert_eq!(planned(&jpeg(3600, 2399), "w=400").decode_scale, 8);
+    // What counts is the shrink of what is kept: here the height is scaled by 9, the rest is cut.
+    assert_eq!(planned(&jpeg(6400, 900), "w=100,h=100,fit=cover").decode_scale, 8);
+    assert_eq!(planned(&jpeg(900, 900), "w=100,h=300,fit=squeeze").decode_scale, 2);
     assert_eq!(planned(&image(Format::Png, 3200, 2400, false), "w=100").decode_scale, 1);
     assert_eq!(planned(&jpeg(4000, 12), "w=100").decode_scale, 1);
+}
+
+#[test]
+fn the_coarser_scale_is_better_than_no_picture() {
+    let progressive = ImageInfo {
+        progressive: true,
+        ..jpeg(6000, 4000)
+    };
+    let scale = |memory_bytes| {
+        let limits = Limits {
+            memory_bytes,
+            ..Limits::HEAVY
+        };
+        plan(&progressive, &resolved("w=2400"), &limits).map(|plan| (plan.decode_scale, plan.memory.peak))
+    };
+    let (fine, most) = scale(u64::MAX).unwrap();
+    assert_eq!(fine, 1);
+    assert_eq!(scale(most).unwrap(), (1, most));
+    let (coarse, less) = scale(most - 1).unwrap();
+    assert_eq!(coarse, 2);
+    assert!(less < most);
+    assert!(scale(less - 1).unwrap_err().is_heavy());
 }
 
 #[test]

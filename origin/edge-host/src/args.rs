@@ -36,7 +36,7 @@ pub struct Args {
     /// Unix sockets of this edge. Keep it short: socket paths end at 100 bytes.
     #[arg(long, value_name = "DIR")]
     pub socket_dir: PathBuf,
-    /// The built Worker: entry.js, index_bg.wasm, avif_enc.wasm, kado_edge_av1.wasm, webp_enc_simd.wasm.
+    /// The built Worker: entry.js, index_bg.wasm, avif-enc.wasm, kado_edge_av1.wasm, webp_enc_simd.wasm.
     #[arg(long, value_name = "DIR", default_value = "build")]
     pub worker_dir: PathBuf,
     /// The workerd binary.

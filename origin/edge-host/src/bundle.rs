@@ -9,7 +9,7 @@ use crate::HostError;
 pub(crate) const FILES: [&str; 5] = [
     "entry.js",
     "index_bg.wasm",
-    "avif_enc.wasm",
+    "avif-enc.wasm",
     "kado_edge_av1.wasm",
     "webp_enc_simd.wasm",
 ];

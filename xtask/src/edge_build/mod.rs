@@ -3,6 +3,7 @@
 //! Three steps: worker-build makes the `edge` crate into `edge/build/index.js` and `index_bg.wasm`; cargo makes `edge/av1`
 //! into the AV1 decoder; esbuild then bundles our own main module, which imports those and the codec modules from npm.
 
+mod glue;
 mod inputs;
 
 use std::fmt::{self, Display};
@@ -22,9 +23,11 @@ const ENTRY: &str = "entry.js";
 const ENGINE: &str = "index_bg.wasm";
 /// Codec modules that are copied beside: their folder in `node_modules`, and their name.
 const CODECS: [(&str, &str); 2] = [
-    ("@jsquash/avif/codec/enc", "avif_enc.wasm"),
+    ("icodec/dist", "avif-enc.wasm"),
     ("@jsquash/webp/codec/enc", "webp_enc_simd.wasm"),
 ];
+/// The glue of one of them, relative to `node_modules`, and where it is put once it fits Workers.
+const AVIF_GLUE: (&str, &str) = ("icodec/dist/avif-enc.js", "edge/build/avif-enc.js");
 /// The AV1 decoder, a module of our own.
 const AV1: &str = "kado_edge_av1.wasm";
 /// What the bundle was made from.
@@ -160,6 +163,10 @@ fn bundle(
     profile: Profile,
 ) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    let (from, to) = (modules.folder().join(AVIF_GLUE.0), workspace.path(AVIF_GLUE.1));
+    let glue = fs::read_to_string(&from).with_context(|| format!("reading {}", from.display()))?;
+    let glue = glue::without_evaluation(&glue).with_context(|| format!("fitting {} to Workers", from.display()))?;
+    fs::write(&to, glue).with_context(|| format!("writing {}", to.display()))?;
     let mut esbuild = invoke::command(&tools.esbuild);
     esbuild
         .current_dir(&workspace.root)

@@ -31,7 +31,7 @@ pub(super) fn encode(rgba: &[u8], width: u32, height: u32, settings: &AvifSettin
         return Err(failed("the size is not that of the pixels"));
     }
     let size = (width as usize, height as usize);
-    let halved = settings.subsample == 1;
+    let halved = settings.subsample == 3;
     let sampling = if halved {
         ChromaSampling::Cs420
     } else {

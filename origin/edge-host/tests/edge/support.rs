@@ -54,7 +54,7 @@ pub(crate) fn command(dir: &Path, workerd: &Path, more: &[&str]) -> Command {
     std::fs::write(worker.join("entry.js"), WORKER).unwrap();
     for name in [
         "index_bg.wasm",
-        "avif_enc.wasm",
+        "avif-enc.wasm",
         "kado_edge_av1.wasm",
         "webp_enc_simd.wasm",
     ] {
