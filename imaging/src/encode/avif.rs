@@ -41,11 +41,11 @@ fn settings(encoding: &Encoding) -> AvifSettings {
 /// begins to keep chroma whole.
 const QUALITY: [(u8, u8); 9] = [
     (1, 1),
-    (30, 42),
-    (50, 52),
-    (65, 57),
-    (80, 67),
-    (89, 79),
+    (30, 43),
+    (50, 50),
+    (65, 55),
+    (80, 65),
+    (89, 78),
     (90, 87),
     (95, 96),
     (100, 100),
@@ -71,7 +71,7 @@ mod tests {
             .map(|quality| settings(&encoding(quality, None)).quality)
             .collect();
         assert!(all.is_sorted());
-        assert_eq!((all[0], all[79], all[99]), (1, 67, 100));
+        assert_eq!((all[0], all[79], all[99]), (1, 65, 100));
         let speed = |compression| settings(&encoding(80, compression)).speed;
         let efforts = [None, Some(Compression::Fast), Some(Compression::Small)];
         assert_eq!(efforts.map(speed), [9, 10, 7]);
@@ -107,7 +107,7 @@ mod tests {
             (Format::Avif, b"avif".as_slice())
         );
         let expected = AvifSettings {
-            quality: 67,
+            quality: 65,
             speed: 9,
             ..AvifSettings::default()
         };

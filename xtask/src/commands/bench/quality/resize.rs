@@ -13,7 +13,7 @@ fn sources() -> [(&'static str, Value); 2] {
     ]
 }
 
-/// A format, our options for it, and the settings of sharp's that mean the same. Our 80 is libwebp's 81.
+/// A format, our options for it, and the settings of sharp's that mean the same. Our 80 is libwebp's 80, too.
 fn outputs() -> [(&'static str, &'static str, Value); 3] {
     [
         (
@@ -22,7 +22,7 @@ fn outputs() -> [(&'static str, &'static str, Value); 3] {
             json!({ "quality": 80, "chromaSubsampling": "4:2:0", "progressive": true }),
         ),
         ("png", "format=png", json!({ "compressionLevel": 1 })),
-        ("webp", "format=webp,quality=80", json!({ "quality": 81, "effort": 4 })),
+        ("webp", "format=webp,quality=80", json!({ "quality": 80, "effort": 4 })),
     ]
 }
 
