@@ -155,6 +155,19 @@ fn an_option_that_cannot_be_carried_out_is_refused_and_never_ignored() -> Result
 }
 
 #[test]
+fn signatures_and_presets_that_the_site_does_not_have_are_refused_not_ignored() -> Result<()> {
+    let site = Site::fresh()?;
+    let source = format!("u/{}", site.upload(&pictures::photo_jpeg(40, 30))?);
+    let signed = format!("w=20,exp=4102444800,sig={}", "0".repeat(64));
+    let answer = site.image(&signed, &source)?;
+    assert_eq!(answer.outcome(), (403, "bad-signature".to_owned()));
+    let answer = site.image("w=20,preset=gofood", &source)?;
+    assert_eq!(answer.outcome(), (400, "bad-options".to_owned()));
+    assert_eq!(answer.json()["errors"][0]["field"], "preset");
+    Ok(())
+}
+
+#[test]
 fn hostile_paths_reach_nothing() -> Result<()> {
     let site = Site::fresh()?;
     for (path, statuses) in [

@@ -123,6 +123,7 @@ fn order(
     source: &str,
 ) -> Result<(Order, Vec<&'static str>), Refusal> {
     let options = ImageOptions::parse(options).map_err(|errors| bad_options(&errors))?;
+    check_site(&options)?;
     check_overlay(&options)?;
     let may_redirect = options.onerror.is_some() && options.sig.is_none();
     let hints = ClientHints::from_headers(|name| exchange.header(name));
@@ -178,6 +179,20 @@ fn order(
     ))
 }
 
+/// What only the site can give a meaning to: without keys no signature is valid, without presets no name is one's.
+fn check_site(options: &ImageOptions) -> Result<(), Refusal> {
+    if options.sig.is_some() {
+        let detail = "sig: this site has no key that addresses are signed with";
+        return Err(Refusal::new(Code::BadSignature, detail));
+    }
+    options.preset.as_ref().map_or(Ok(()), |name| {
+        Err(bad_option(
+            "preset",
+            format!("preset: this site has none that is named '{name}'"),
+        ))
+    })
+}
+
 /// A picture to draw is a stored original, which an identifier of another form cannot be.
 fn check_overlay(options: &ImageOptions) -> Result<(), Refusal> {
     let Some(Overlay::Picture(id)) = options.draw.as_ref().map(|draw| &draw.overlay) else {
@@ -187,11 +202,15 @@ fn check_overlay(options: &ImageOptions) -> Result<(), Refusal> {
         return Ok(());
     }
     let detail = format!("draw: 'u:{id}' is not valid: u: and the identifier of a stored picture, a lower-case UUID");
+    Err(bad_option("draw", detail))
+}
+
+fn bad_option(option: &str, detail: String) -> Refusal {
     let field = FieldError {
-        field: "draw".to_owned(),
+        field: option.to_owned(),
         detail: detail.clone(),
     };
-    Err(Problem::new(Code::BadOptions, detail).with_errors(vec![field]).into())
+    Problem::new(Code::BadOptions, detail).with_errors(vec![field]).into()
 }
 
 /// What `branding` draws: the tenant's text in its colour, in the lower right corner.
