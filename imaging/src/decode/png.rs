@@ -57,6 +57,7 @@ fn run(source: &mut SourceReader<'_>, sink: &mut Sink<'_>) -> Result<(), Failure
         size: (width, height),
         channels,
         per_pixel: (1.0, 1.0),
+        interpolated: false,
     };
     sink.begin(shape.size, Model::Pixels, &[shape])?;
     if !interlaced {

@@ -37,6 +37,9 @@ pub(crate) struct Shape {
     pub(crate) channels: Channels,
     /// Samples for a pixel, across and down.
     pub(crate) per_pixel: (f64, f64),
+    /// Where there is half a sample for a pixel, pixels are interpolated linearly, as the standards have it. It is not so
+    /// where samples are means of more pixels than that.
+    pub(crate) interpolated: bool,
 }
 
 /// Takes the rows of each plane from the top down; planes may come one by one, or side by side.
@@ -86,7 +89,10 @@ impl<'a> Sink<'a> {
         }
         for (index, shape) in shapes.iter().enumerate() {
             let (region, size) = self.fitted(index, shape.per_pixel);
-            let scaler = Scaler::new(shape.size, shape.channels, region, size)?;
+            // Half chroma that stays half is not interpolated before.
+            let fine = shape.interpolated && (index == 0 || self.fitting.apart.is_none());
+            let doubled = (fine && shape.per_pixel.0 == 0.5, fine && shape.per_pixel.1 == 0.5);
+            let scaler = Scaler::new(shape.size, shape.channels, region, size, doubled)?;
             self.planes.push(Plane::Arriving(Box::new(scaler)));
         }
         Ok(())
@@ -146,6 +152,7 @@ impl<'a> Sink<'a> {
             size: (raster.width, raster.height),
             channels: raster.channels,
             per_pixel: (1.0, 1.0),
+            interpolated: false,
         };
         if self.fitting == Fitting::whole(shape.size) {
             self.check(shape.size)?;

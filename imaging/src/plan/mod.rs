@@ -102,7 +102,7 @@ pub struct Plan {
     pub info: ImageInfo,
     /// The source is decoded at 1 / this: 1, 2, 4 or 8.
     pub decode_scale: u8,
-    /// Whether chroma is wanted at the resolution of the rest: the answer keeps it, or is changed before it is reduced.
+    /// Whether chroma is wanted at the resolution of the rest: the answer keeps it, and is not that much smaller.
     pub full_chroma: bool,
     /// What is resampled, in pixels of the stored source.
     pub region: Region,
@@ -287,10 +287,12 @@ fn lay_out(
     } else {
         drawing::drawings(resolved, placed.canvas, overlay, limits)?
     };
+    let decode_scale = decode_scale(info, region, resized);
     Ok(Plan {
         info: info.clone(),
-        decode_scale: decode_scale(info, region, resized),
-        full_chroma: !crate::encode::halves_chroma(&encoding),
+        decode_scale,
+        full_chroma: !crate::encode::halves_chroma(&encoding)
+            && shrinks(region, resized) < HALF_CHROMA_SHRINK * f64::from(decode_scale),
         region,
         resized,
         orientation,
@@ -455,6 +457,10 @@ fn decode_scale(info: &ImageInfo, region: Region, resized: (u32, u32)) -> u8 {
         .find(|scale| shrink >= f64::from(*scale))
         .unwrap_or(1)
 }
+
+/// Where decoded pixels are made this many times smaller, chroma that has been decoded half as finely still is as fine as
+/// the answer, and more.
+const HALF_CHROMA_SHRINK: f64 = 2.25;
 
 /// How many pixels of the source become one, along the side where they are fewer.
 fn shrinks(region: Region, resized: (u32, u32)) -> f64 {

@@ -12,6 +12,7 @@ impl Plan {
     pub(crate) fn keeping(&self, kept: Rectangle, limits: &Limits) -> Result<Self, ImageError> {
         let mut plan = Self {
             decode_scale: self.decode_scale,
+            full_chroma: self.full_chroma,
             encoding: self.encoding,
             ..lay_out(&self.info, &self.resolved, limits, kept, self.overlay.as_ref())?
         };
@@ -61,6 +62,7 @@ impl Plan {
     /// Decodes at the finest scale that there is memory for: how much of the picture will be kept is not known yet.
     pub(super) fn decode_finely(mut self, limits: &Limits) -> Self {
         let coarsest = self.decode_scale;
+        self.full_chroma = !crate::encode::halves_chroma(&self.encoding);
         for scale in [1, 2, 4, 8].into_iter().take_while(|scale| *scale <= coarsest) {
             self.decode_scale = scale;
             self.memory = Memory::estimate(&self.at_most());

@@ -114,6 +114,7 @@ impl Plane {
                 per_pixel(sampling.0, self.block.0, largest.0),
                 per_pixel(sampling.1, self.block.1, largest.1),
             ),
+            interpolated: scale == 1,
         }
     }
 

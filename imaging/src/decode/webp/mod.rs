@@ -46,6 +46,7 @@ fn planes(job: &Job<'_>, frame: Range<u64>, size: (u32, u32), sink: &mut Sink<'_
         size,
         channels: Channels::Grey,
         per_pixel: (per_pixel, per_pixel),
+        interpolated: true,
     };
     let chroma = shape((size.0.div_ceil(2), size.1.div_ceil(2)), 0.5);
     sink.begin(size, Model::LimitedYCbCr, &[shape(size, 1.0), chroma, chroma])?;

@@ -29,7 +29,8 @@ const FRACTION: u32 = 6;
 
 /// Resamples a region of `source` to a size. Pixels beside the region are seen by the filter at its edges.
 pub(crate) fn resample(source: &Raster, region: Region, size: (u32, u32)) -> Result<Raster, ImageError> {
-    let mut scaler = Scaler::new((source.width, source.height), source.channels, region, size)?;
+    let full = (source.width, source.height);
+    let mut scaler = Scaler::new(full, source.channels, region, size, (false, false))?;
     for row in source.data.chunks_exact(source.stride().max(1)) {
         scaler.push(row)?;
     }
@@ -58,16 +59,19 @@ pub(crate) struct Scaler {
 }
 
 impl Scaler {
-    /// For rows of a picture of `full` size.
+    /// For rows of a picture of `full` size, which is first doubled by linear interpolation, across and down, where
+    /// `doubled` says so.
     pub(crate) fn new(
         full: (u32, u32),
         channels: Channels,
         region: Region,
         size: (u32, u32),
+        doubled: (bool, bool),
     ) -> Result<Self, ImageError> {
         let region = within(region, f64::from(full.0), f64::from(full.1));
-        let across = Taps::new(full.0, region.left, region.width, size.0)?;
-        let down = Taps::new(full.1, region.top, region.height, size.1)?;
+        let taps = |doubled: bool| if doubled { Taps::interpolated } else { Taps::new };
+        let across = taps(doubled.0)(full.0, region.left, region.width, size.0)?;
+        let down = taps(doubled.1)(full.1, region.top, region.height, size.1)?;
         let only_moves = across.only_moves() && down.only_moves();
         let samples = full.0 as usize * channels.count();
         let vertical = Vertical::new(&down)?;

@@ -66,6 +66,43 @@ impl Taps {
         Ok(Self { windows, weights })
     }
 
+    /// For a line of half as many samples as its picture has: those of the picture are interpolated linearly, three parts
+    /// of the nearest and one of the next, as decoders do, and then resampled. Both in one step.
+    pub(super) fn interpolated(full: u32, start: f64, length: f64, to: u32) -> Result<Self, ImageError> {
+        let fine = Self::new(2 * full, 2.0 * start, 2.0 * length, to)?;
+        let last = full as usize - 1;
+        let mut windows = reserved(fine.windows.len())?;
+        let mut weights: Vec<f64> = reserved(fine.weights.len() / 2 + 2 * fine.windows.len())?;
+        for window in fine.windows.iter().copied() {
+            let first = window.start.saturating_sub(1) / 2;
+            let end = ((window.start + window.count) / 2).min(last) + 1;
+            let begin = weights.len();
+            weights.resize(begin + end - first, 0.0);
+            let own = weights.get_mut(begin..).unwrap_or_default();
+            let mut add = |at: usize, weight: f64| {
+                if let Some(sum) = own.get_mut(at - first) {
+                    *sum += weight;
+                }
+            };
+            for (at, weight) in (window.start..).zip(fine.of(window)) {
+                let near = at / 2;
+                let next = if at % 2 == 0 {
+                    near.saturating_sub(1)
+                } else {
+                    (near + 1).min(last)
+                };
+                add(near, 0.75 * weight);
+                add(next, 0.25 * weight);
+            }
+            windows.push(Window {
+                start: first,
+                weights: begin,
+                count: end - first,
+            });
+        }
+        Ok(Self { windows, weights })
+    }
+
     /// The weights of a window.
     pub(super) fn of(&self, window: Window) -> &[f64] {
         self.weights
@@ -160,6 +197,41 @@ mod tests {
         assert!(Taps::new(100, 7.0, 20.0, 20).unwrap().only_moves());
         assert!(!Taps::new(100, 7.5, 20.0, 20).unwrap().only_moves());
         assert!(!Taps::new(100, 0.0, 100.0, 50).unwrap().only_moves());
+    }
+
+    #[test]
+    fn interpolating_and_resampling_in_one_step_is_both() {
+        for (full, start, length, to) in [
+            (50u32, 0.0, 50.0, 100u32),
+            (50, 0.0, 50.0, 50),
+            (50, 3.3, 41.0, 31),
+            (50, 49.5, 0.5, 3),
+            (1, 0.0, 1.0, 2),
+            (1, 0.0, 0.5, 1),
+        ] {
+            let value = |at: usize| ((at * 7919) % 256) as f64;
+            let last = full as usize - 1;
+            let between = |at: usize| {
+                let next = if at % 2 == 0 {
+                    (at / 2).saturating_sub(1)
+                } else {
+                    (at / 2 + 1).min(last)
+                };
+                0.75 * value(at / 2) + 0.25 * value(next)
+            };
+            let sum = |taps: &Taps, window: Window, of: &dyn Fn(usize) -> f64| {
+                let terms = (window.start..).zip(taps.of(window));
+                terms.map(|(at, weight)| of(at) * weight).sum::<f64>()
+            };
+            let one = Taps::interpolated(full, start, length, to).unwrap();
+            let fine = Taps::new(2 * full, 2.0 * start, 2.0 * length, to).unwrap();
+            for (window, two) in one.windows.iter().zip(&fine.windows) {
+                assert!(window.count > 0 && window.start + window.count <= full as usize);
+                let (found, right) = (sum(&one, *window, &value), sum(&fine, *two, &between));
+                assert!((found - right).abs() < 1e-9, "{full} {start} {to}: {found} {right}");
+            }
+            assert!(!one.only_moves() || full == 1);
+        }
     }
 
     #[test]
