@@ -86,7 +86,7 @@ impl Taps {
             };
             for (at, weight) in (window.start..).zip(fine.of(window)) {
                 let near = at / 2;
-                let next = if at % 2 == 0 {
+                let next = if at.is_multiple_of(2) {
                     near.saturating_sub(1)
                 } else {
                     (near + 1).min(last)
@@ -212,7 +212,7 @@ mod tests {
             let value = |at: usize| ((at * 7919) % 256) as f64;
             let last = full as usize - 1;
             let between = |at: usize| {
-                let next = if at % 2 == 0 {
+                let next = if at.is_multiple_of(2) {
                     (at / 2).saturating_sub(1)
                 } else {
                     (at / 2 + 1).min(last)
