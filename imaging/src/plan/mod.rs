@@ -4,11 +4,13 @@ mod drawing;
 mod fit;
 mod memory;
 mod open;
+mod scale;
 
 pub(crate) use drawing::Drawing;
 pub use fit::{Placement, place};
 pub use memory::Memory;
 
+use self::scale::{decode_scale, full_chroma};
 use crate::options::{
     Border, Brightness, Color, Compression, Contrast, Decimal, Dpr, FilterName, Fit, Gamma, MaxBytes, Metadata,
     OptionError, OutputFormat, Pixels, Saturation, Segment, Sharpen, Sides, Switch, Tolerance, Trim, Width, Zoom,
@@ -291,8 +293,7 @@ fn lay_out(
     Ok(Plan {
         info: info.clone(),
         decode_scale,
-        full_chroma: !crate::encode::halves_chroma(&encoding)
-            && shrinks(region, resized) < HALF_CHROMA_SHRINK * f64::from(decode_scale),
+        full_chroma: full_chroma(&encoding, decode_scale, region, resized),
         region,
         resized,
         orientation,
@@ -443,30 +444,6 @@ fn stored_region(
     let (upright_width, upright_height) = info.upright_size();
     info.orientation
         .region_before(upright, (f64::from(upright_width), f64::from(upright_height)))
-}
-
-/// How much smaller a JPEG can be decoded: 8, 4 or 2 where the whole shrink is at least that.
-fn decode_scale(info: &ImageInfo, region: Region, resized: (u32, u32)) -> u8 {
-    // On a side of fewer than 16 pixels the scaled sizes are too coarse to tell the scales apart.
-    if info.format != Format::Jpeg || info.width.min(info.height) < 16 {
-        return 1;
-    }
-    let shrink = shrinks(region, resized);
-    [8u8, 4, 2]
-        .into_iter()
-        .find(|scale| shrink >= f64::from(*scale))
-        .unwrap_or(1)
-}
-
-/// Where decoded pixels are made this many times smaller, chroma that has been decoded half as finely still is as fine as
-/// the answer, and more.
-const HALF_CHROMA_SHRINK: f64 = 2.25;
-
-/// How many pixels of the source become one, along the side where they are fewer.
-fn shrinks(region: Region, resized: (u32, u32)) -> f64 {
-    // Sides are rounded to whole pixels: a shrink by 8 may have come out as a little less, by up to half a pixel.
-    let along = |from: f64, to: u32| (from / (f64::from(to) - 0.5)).min(1.01 * from / f64::from(to));
-    along(region.width, resized.0).min(along(region.height, resized.1))
 }
 
 /// A translucent background under a format without alpha lies on white itself.

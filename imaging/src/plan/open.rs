@@ -1,6 +1,7 @@
 //! Plans whose picture is only known once its pixels are: what they take at most, and what comes of them.
 
-use super::{Memory, Rectangle, framed, lay_out, refuse, shrinks};
+use super::scale::shrinks;
+use super::{Memory, Rectangle, framed, lay_out, refuse};
 use crate::options::{Fit, Gravity, Trim};
 use crate::{ImageError, LimitKind, Limits, Plan};
 

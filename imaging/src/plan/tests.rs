@@ -69,6 +69,20 @@ fn jpeg_is_decoded_as_small_as_the_shrink_allows() {
 }
 
 #[test]
+fn chroma_is_no_finer_than_the_answer_has_a_use_for() {
+    let full = |options: &str| planned(&jpeg(7200, 7200), options).full_chroma;
+    // From a shrink by 18 on half of it, in blocks of 8, still is more than the answer has.
+    assert!(full("w=410,format=png"));
+    assert!(!full("w=390,format=png"));
+    assert!(full("w=1800,format=png"));
+    assert!(full("w=410,format=jpeg,quality=95"));
+    assert!(!full("w=410,format=jpeg,quality=80"));
+    assert!(!full("w=410,format=webp"));
+    // Of a picture whose border is cut off, any part may be what is shown.
+    assert!(full("w=390,format=png,trim=border"));
+}
+
+#[test]
 fn the_coarser_scale_is_better_than_no_picture() {
     let progressive = ImageInfo {
         progressive: true,
