@@ -16,6 +16,7 @@ pub mod path_guard;
 pub mod problem;
 pub mod redact;
 pub mod request_id;
+pub mod rotation;
 pub mod secret;
 pub mod security_headers;
 pub mod settings;
