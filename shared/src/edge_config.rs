@@ -68,6 +68,9 @@ pub struct Tenant {
     pub generation: u64,
     /// Settings of the edge, in force for this tenant: only what differs from the defaults.
     pub settings: BTreeMap<String, Value>,
+    /// Cache generations of presets, by name: only those that were ever raised.
+    #[serde(default)]
+    pub presets: BTreeMap<String, u64>,
 }
 
 /// One purged address or source.
@@ -155,6 +158,7 @@ mod tests {
                 name: "default".into(),
                 generation: 1,
                 settings: BTreeMap::new(),
+                presets: BTreeMap::new(),
             },
             keys: vec![],
             revoked: vec![],

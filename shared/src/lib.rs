@@ -6,14 +6,17 @@
 pub mod cache_key;
 pub mod claims;
 pub mod client_ip;
+pub mod conditional;
 pub mod cors;
 pub mod edge_config;
 pub mod headers;
 pub mod ip_guard;
 pub mod job;
+pub mod lifetime;
 pub mod limits;
 pub mod path_guard;
 pub mod problem;
+pub mod purge;
 pub mod redact;
 pub mod request_id;
 pub mod secret;

@@ -179,7 +179,8 @@ async fn remote(
                 .map(Fetched::Redirect)
                 .ok_or_else(|| Refusal::new(Code::SourceFailed, "the source redirects to nowhere"))
         }
-        404 | 410 => Err(Refusal::new(Code::SourceNotFound, "the source has no such picture")),
+        // Stores answer 403 where a file is missing and its folder may not be listed.
+        403 | 404 | 410 | 451 => Err(Refusal::new(Code::SourceNotFound, "the source has no such picture")),
         _ => Err(Refusal::new(
             Code::SourceFailed,
             "the source did not answer with a picture",

@@ -24,6 +24,7 @@ use crate::{
         keyring::{self, KeyringError},
         session::TOKEN_LIFE,
     },
+    purges,
     service::App,
     settings,
 };
@@ -138,6 +139,8 @@ async fn load_site(connection: &mut PgConnection, host: &str) -> Result<Site, Co
 async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Result<EdgeConfig, ConfigError> {
     let layers = settings::load(connection, site.tenant).await?;
     let revoked = load_revoked(connection, site.tenant, app.clock.now()).await?;
+    let purges = purges::for_edge(connection, site.tenant, app.clock.now()).await?;
+    let presets = purges::preset_generations(connection, site.tenant).await?;
     let keys = keyring::published(connection, app.clock.now()).await?;
     let count = |number: i64| u64::try_from(number).unwrap_or(0);
     Ok(EdgeConfig {
@@ -153,10 +156,11 @@ async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Re
             name: site.name,
             generation: count(site.tenant_generation),
             settings: layers.for_edge(),
+            presets,
         },
         keys,
         revoked,
-        purges: Vec::new(),
+        purges,
         restore_id: site.restore_id,
     })
 }
