@@ -6,9 +6,11 @@
 //!
 //! Rules that the edge must share live in `kado-shared`, pixels in `kado-imaging`.
 
+mod address_keys;
 mod api;
 mod audit;
 mod blobs;
+mod cdn;
 mod cli;
 mod clock;
 mod database;

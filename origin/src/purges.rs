@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::database::DatabaseError;
+use crate::{cdn, database::DatabaseError};
 
 /// Most addresses, sources and presets of one request.
 pub(crate) const MOST_AT_ONCE: usize = 100;
@@ -45,6 +45,8 @@ pub(crate) struct Wanted {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Order {
     hashes: BTreeSet<String>,
+    /// Hashes of the sources concerned: an address's too, because tags know no single address.
+    sources: BTreeSet<String>,
     presets: BTreeSet<String>,
     all: bool,
 }
@@ -71,13 +73,16 @@ impl Wanted {
         order.all = self.all;
         for (index, address) in self.addresses.iter().enumerate() {
             match address_hash(address, image_origin, hosts) {
-                Ok(hash) => drop(order.hashes.insert(hash)),
+                Ok((hash, source)) => {
+                    order.hashes.insert(hash);
+                    order.sources.insert(source);
+                }
                 Err(detail) => faults.push(fault(format!("address[{index}]"), detail)),
             }
         }
         for (index, source) in self.sources.iter().enumerate() {
             match purge::identity(source, image_origin) {
-                Ok(identity) => drop(order.hashes.insert(purge::source_hash(&identity))),
+                Ok(identity) => order.add_source(&identity),
                 Err(error) => faults.push(fault(format!("source[{index}]"), error.to_string())),
             }
         }
@@ -93,7 +98,8 @@ impl Wanted {
     }
 }
 
-fn address_hash(address: &str, image_origin: &str, hosts: &[String]) -> Result<String, String> {
+/// The hashes of an address and of its source.
+fn address_hash(address: &str, image_origin: &str, hosts: &[String]) -> Result<(String, String), String> {
     let read = ImageAddress::parse(address)
         .ok_or("must be an image address: /img/<options>/<source>, with or without https://<host> in front")?;
     if let Some(host) = read.host
@@ -106,7 +112,8 @@ fn address_hash(address: &str, image_origin: &str, hosts: &[String]) -> Result<S
         texts.join("; ")
     })?;
     let identity = purge::identity(read.source, image_origin).map_err(|error| error.to_string())?;
-    Ok(purge::address_hash(&options.normal_form(), &identity))
+    let hash = purge::address_hash(&options.normal_form(), &identity);
+    Ok((hash, purge::source_hash(&identity)))
 }
 
 fn is_preset_name(name: &str) -> bool {
@@ -128,10 +135,25 @@ pub(crate) struct Done {
 impl Order {
     /// One source by its identity; for a picture that was deleted.
     pub(crate) fn of_source(identity: &str) -> Self {
-        Self {
-            hashes: BTreeSet::from([purge::source_hash(identity)]),
-            ..Self::default()
+        let mut order = Self::default();
+        order.add_source(identity);
+        order
+    }
+
+    fn add_source(&mut self, identity: &str) {
+        let hash = purge::source_hash(identity);
+        self.hashes.insert(hash.clone());
+        self.sources.insert(hash);
+    }
+
+    /// What a CDN in front purges by.
+    fn tags(&self, tenant: TenantId, raised: bool) -> Vec<String> {
+        if raised {
+            return vec![purge::tenant_tag(tenant)];
         }
+        let presets = self.presets.iter().map(|preset| purge::preset_tag(tenant, preset));
+        let sources = self.sources.iter().map(|hash| purge::source_tag(tenant, hash));
+        presets.chain(sources).collect()
     }
 
     /// Purges, within the caller's transaction, which sees the tenant. `by` is the administrator whose requests are
@@ -174,41 +196,38 @@ impl Order {
         .fetch_one(&mut *connection)
         .await?;
         let most = i64::try_from(MOST).unwrap_or(i64::MAX);
-        if self.all || standing.purges > most || standing.presets > MOST_PRESETS {
-            return raise(connection, tenant).await;
-        }
-        let generation = sqlx::query_scalar!("select generation from tenants where id = $1", tenant.0)
-            .fetch_one(connection)
-            .await?;
-        Ok(Done {
-            generation,
-            raised: false,
-        })
+        let raised = self.all || standing.purges > most || standing.presets > MOST_PRESETS;
+        cdn::enqueue(connection, tenant, &self.tags(tenant, raised), now).await?;
+        let generation = if raised {
+            raise(connection, tenant).await?
+        } else {
+            sqlx::query_scalar!("select generation from tenants where id = $1", tenant.0)
+                .fetch_one(connection)
+                .await?
+        };
+        Ok(Done { generation, raised })
     }
 }
 
 /// Raises the tenant's generation. What was purged singly before is in it.
-async fn raise(connection: &mut PgConnection, tenant: TenantId) -> Result<Done, DatabaseError> {
+async fn raise(connection: &mut PgConnection, tenant: TenantId) -> Result<i64, DatabaseError> {
     sqlx::query!(
         "update cache_purges set hashes = '{}' where tenant_id = $1 and hashes <> '{}'",
         tenant.0
     )
     .execute(&mut *connection)
     .await?;
-    let generation = sqlx::query_scalar!(
+    Ok(sqlx::query_scalar!(
         "update tenants set generation = generation + 1 where id = $1 returning generation",
         tenant.0
     )
     .fetch_one(connection)
-    .await?;
-    Ok(Done {
-        generation,
-        raised: true,
-    })
+    .await?)
 }
 
 /// Empties the caches of every tenant; for operators.
-pub(crate) async fn purge_everything(connection: &mut PgConnection) -> Result<i64, DatabaseError> {
+pub(crate) async fn purge_everything(connection: &mut PgConnection, now: OffsetDateTime) -> Result<i64, DatabaseError> {
+    cdn::enqueue_everything(connection, now).await?;
     Ok(sqlx::query_scalar!(
         "update edge_state set generation = generation + 1, revision = revision + 1 returning generation"
     )

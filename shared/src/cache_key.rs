@@ -75,6 +75,7 @@ mod tests {
                 generation,
                 settings: BTreeMap::new(),
                 presets: BTreeMap::from([("raised".to_owned(), 1)]),
+                address_keys: vec![],
             },
             keys: vec![],
             revoked: vec![],

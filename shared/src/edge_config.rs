@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-use crate::{claims::Jwk, settings::Settings, tenant::TenantId};
+use crate::{address_signature::AddressKey, claims::Jwk, settings::Settings, tenant::TenantId};
 
 /// The schema this version reads and writes.
 pub const SCHEMA: u32 = 1;
@@ -71,6 +71,9 @@ pub struct Tenant {
     /// Cache generations of presets, by name: only those that were ever raised.
     #[serde(default)]
     pub presets: BTreeMap<String, u64>,
+    /// Keys that image addresses are signed with; all verify.
+    #[serde(default)]
+    pub address_keys: Vec<AddressKey>,
 }
 
 /// One purged address or source.
@@ -159,6 +162,7 @@ mod tests {
                 generation: 1,
                 settings: BTreeMap::new(),
                 presets: BTreeMap::new(),
+                address_keys: vec![],
             },
             keys: vec![],
             revoked: vec![],

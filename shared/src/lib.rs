@@ -3,6 +3,7 @@
 //! Everything here is a pure rule: no I/O, no clock, no randomness of its own. Times are Unix seconds or milliseconds
 //! handed in by the caller; random bytes too. What only one side needs does not belong here.
 
+pub mod address_signature;
 pub mod cache_key;
 pub mod claims;
 pub mod client_ip;

@@ -1,10 +1,11 @@
 //! `GET /img/<options>/<source>`: parse, negotiate, key, cache, and where it misses, make it once.
 
 use kado_imaging::{
-    ClientHints, ENGINE, Encoders, ImageOptions, OptionError, negotiate,
+    ClientHints, ENGINE, Encoders, ImageOptions, OptionError, SignedPath, negotiate,
     options::{Color, Decimal, Draw, Gravity, Overlay, PresetName},
 };
 use kado_shared::{
+    address_signature::{self, Refused},
     cache_key,
     conditional::{self, Selection},
     job::{JobLimits, JobSource, TransformJob, VERSION},
@@ -18,7 +19,7 @@ use worker::Context;
 
 use super::{
     Facts, Gateway, limits,
-    rendering::{self, Entry, Found, Order, Revived},
+    rendering::{self, Entry, Found, Order, Revived, Signed},
     snapshot::{self, Snapshot},
 };
 use crate::{
@@ -52,8 +53,35 @@ pub(super) async fn serve(
     facts.tenant = Some(snapshot.config.tenant.id.to_string());
     facts.limit = Some("images");
     let standing = limits::check(gateway, exchange, &snapshot, "limitImages", "images").await?;
-    let result = picture(gateway, exchange, context, facts, &snapshot, options, source).await;
+    let result = match signed(exchange, &snapshot, options) {
+        Ok(signed) => picture(gateway, exchange, context, facts, &snapshot, (options, source, signed)).await,
+        Err(refusal) => Err(refusal),
+    };
     standing.on(result.map(|answer| timed(gateway, exchange, facts, answer)))
+}
+
+/// Verifies a signed address, before anything of it is parsed; `None` where it is not signed and need not be.
+fn signed(exchange: &Exchange, snapshot: &Snapshot, options: &str) -> Result<Option<Signed>, Refusal> {
+    // The last option alone signs; elsewhere the parser says where it belongs.
+    let claims = options.rsplit(',').next().is_some_and(|last| last.starts_with("sig="));
+    if !claims {
+        return if snapshot.settings.flag("requireSignature") {
+            let detail = "this site serves signed image addresses only: exp and then sig are the two last options";
+            Err(Refusal::new(Code::BadSignature, detail))
+        } else {
+            Ok(None)
+        };
+    }
+    let wrong = || Refusal::new(Code::BadSignature, "sig: no key of this site signed this address");
+    let address = exchange.path_and_query();
+    let split = SignedPath::split(&address, address_signature::PREFIX).ok_or_else(wrong)?;
+    let keys = &snapshot.config.tenant.address_keys;
+    let now = js::now_ms() / 1000;
+    match address_signature::judge(keys, &split.message, split.signature, split.expires, now) {
+        Ok(()) => Ok(Some(Signed { expires: split.expires })),
+        Err(Refused::BadSignature) => Err(wrong()),
+        Err(Refused::Expired) => Err(Refusal::new(Code::Expired, "exp: this address has expired")),
+    }
 }
 
 /// `Server-Timing`: what the cache said, the stages of a picture that was made for this request, and the whole. On
@@ -81,10 +109,10 @@ async fn picture(
     context: &Context,
     facts: &mut Facts,
     snapshot: &Snapshot,
-    options: &str,
-    source: &str,
+    (options, source, signed): (&str, &str, Option<Signed>),
 ) -> Result<Answer, Refusal> {
-    let (order, vary) = order(exchange, snapshot, options, source)?;
+    let (mut order, vary) = order(exchange, snapshot, options, source)?;
+    order.signed = signed;
     let now = js::now_ms();
     let found = match rendering::look_up(exchange, &order, now).await {
         Ok(found) => found,
@@ -264,17 +292,14 @@ fn order(
             fallback,
             purged_ms,
             tags,
+            signed: None,
         },
         negotiated.vary,
     ))
 }
 
-/// What only the site can give a meaning to: without keys no signature is valid, without presets no name is one's.
+/// What only the site can give a meaning to: without presets no name is one's.
 fn check_site(options: &ImageOptions) -> Result<(), Refusal> {
-    if options.sig.is_some() {
-        let detail = "sig: this site has no key that addresses are signed with";
-        return Err(Refusal::new(Code::BadSignature, detail));
-    }
     options.preset.as_ref().map_or(Ok(()), |name| {
         Err(bad_option(
             "preset",

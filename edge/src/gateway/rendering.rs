@@ -62,6 +62,25 @@ pub(super) struct Order {
     pub(super) purged_ms: Option<u64>,
     /// `Cache-Tag` of its answers.
     pub(super) tags: String,
+    /// Of an address that is signed.
+    pub(super) signed: Option<Signed>,
+}
+
+/// A signed address whose signature was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Signed {
+    /// When it expires, Unix seconds.
+    pub(super) expires: Option<u64>,
+}
+
+impl Signed {
+    /// For the client alone, and for no longer than the address is good for; `fresh` is what is left of the picture's time.
+    fn cache_control(self, fresh: u64, now_ms: u64) -> String {
+        let left = self
+            .expires
+            .map_or(u64::MAX, |expires| expires.saturating_sub(now_ms / 1000));
+        format!("private, max-age={}", fresh.min(left))
+    }
 }
 
 impl Order {
@@ -147,16 +166,21 @@ impl Entry {
                 )
             }
         };
-        let mut answer = self
-            .answer
-            .with(
+        let mut answer = self.answer.with("accept-ranges", "bytes").with("cache-status", &status);
+        if let Some(signed) = order.signed {
+            answer.set(
+                "cache-control",
+                &signed.cache_control(fresh.saturating_sub(age), now_ms),
+            );
+            answer.remove("age");
+        } else {
+            answer.set(
                 "cache-control",
                 &format!("public, max-age={fresh}, stale-while-revalidate={stale}"),
-            )
-            .with("age", &age.to_string())
-            .with("accept-ranges", "bytes")
-            .with("cache-status", &status)
-            .with("cache-tag", &order.tags);
+            );
+            answer.set("age", &age.to_string());
+            answer.set("cache-tag", &order.tags);
+        }
         if !vary.is_empty() {
             answer.set("vary", &vary.join(", "));
         }

@@ -1,12 +1,11 @@
 //! `kado cache`: the cache service; `kado cache purge`: throws pictures out of every cache, without a running service.
 
 use clap::Subcommand;
-use kado_shared::tenant::{TenantId, normalize_host};
 use serde_json::json;
 use sqlx::Connection;
 use std::process::ExitCode;
 
-use super::{CommandError, connect::DatabaseArgs, say};
+use super::{CommandError, connect::DatabaseArgs, say, settings::tenant_of};
 use crate::{
     audit::{self, Actor, Entry},
     clock::{Clock, SystemClock},
@@ -75,7 +74,7 @@ impl Purge {
         let now = SystemClock.now();
         let (tenant, after, said) = match &self.tenant {
             None => {
-                let generation = purges::purge_everything(&mut transaction).await?;
+                let generation = purges::purge_everything(&mut transaction, now).await?;
                 (
                     None,
                     json!({ "everything": true }),
@@ -83,7 +82,7 @@ impl Purge {
                 )
             }
             Some(host) => {
-                let tenant = find(&mut transaction, host).await?;
+                let tenant = tenant_of(&mut transaction, host).await?;
                 let wanted = Wanted {
                     addresses: self.addresses,
                     sources: self.sources,
@@ -127,17 +126,6 @@ impl Purge {
         say(&format!("{said}; every edge knows within 5 s"));
         Ok(())
     }
-}
-
-async fn find(connection: &mut sqlx::PgConnection, given: &str) -> Result<TenantId, CommandError> {
-    let host =
-        normalize_host(given).ok_or_else(|| CommandError::Configuration(format!("{given:?} is no host name")))?;
-    sqlx::query_scalar!("select tenant_id from tenant_hosts where host = $1", host)
-        .fetch_optional(connection)
-        .await
-        .map_err(DatabaseError::from)?
-        .map(TenantId)
-        .ok_or_else(|| CommandError::Configuration(format!("no tenant has the host {host}")))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 fine, 64 bad usage or configuration, 70 anything that went wrong in between, and 1
 //! where `kado image` could not make some of several pictures.
 
+mod address_keys;
 mod cache;
 mod configuration;
 mod connect;
@@ -10,6 +11,7 @@ mod migrate;
 mod seed;
 mod serve;
 mod settings;
+mod sign;
 mod startup;
 mod sweep;
 mod tenants;
@@ -51,6 +53,10 @@ enum Command {
     Settings(settings::Args),
     /// Show the signing keys, or seal them anew.
     Keys(keys::Args),
+    /// Make, list or retire the keys that image addresses are signed with.
+    AddressKeys(address_keys::Args),
+    /// Sign an image address.
+    Sign(sign::Args),
     /// Check configuration, database, schema, roles, secrets and blob store; one line each.
     Doctor(Box<doctor::Args>),
     /// Run the cache service behind workerd's Cache API, or purge what caches have.
@@ -164,6 +170,8 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Tenants(args) => tenants::run(args).await,
         Command::Settings(args) => settings::run(args).await,
         Command::Keys(args) => keys::run(args).await,
+        Command::AddressKeys(args) => address_keys::run(args).await,
+        Command::Sign(args) => sign::run(&args),
         Command::Doctor(args) => doctor::run(*args).await,
         Command::Cache(args) => cache::run(args).await,
         Command::Edge(args) => {

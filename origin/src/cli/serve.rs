@@ -1,5 +1,6 @@
 //! `kado serve`: listeners, start-up, drain.
 
+use kado_edge_host::Poster;
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -10,7 +11,7 @@ use tokio::{
 
 use super::{CommandError, configuration, startup, sweep};
 use crate::{
-    api,
+    api, cdn,
     clock::SystemClock,
     database::Database,
     entropy::SystemEntropy,
@@ -68,6 +69,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
     });
     let app = Arc::new(service.map_err(|error| CommandError::configuration(&error))?);
 
+    let poster = Poster::new().map_err(|error| CommandError::failed(&error))?;
     let (stop, stopped) = watch::channel(false);
     let mut listeners = JoinSet::new();
     for (name, address, router) in [
@@ -82,7 +84,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
         listeners.spawn(serve(listener, router, stopped.clone()));
     }
     let refused = tokio::select! {
-        refused = start_then_sweep(App::clone(&app)) => Some(refused),
+        refused = start_then_work(App::clone(&app), poster) => Some(refused),
         signal = signals.next() => {
             tracing::info!(event = "draining", signal);
             None
@@ -104,9 +106,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
 }
 
 /// Ends only where this process can never serve.
-async fn start_then_sweep(app: App) -> startup::Refusal {
+async fn start_then_work(app: App, poster: Poster) -> startup::Refusal {
     match startup::complete(&app).await {
-        Ok(()) => sweep::forever(app).await,
+        Ok(()) => tokio::select! {
+            never = sweep::forever(App::clone(&app)) => never,
+            never = cdn::forever(app, poster) => never,
+        },
         Err(refusal) => refusal,
     }
 }

@@ -18,6 +18,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
+    address_keys::{self, AddressKeyError},
     database::DatabaseError,
     http::{extract::query_pairs, failure::Failure},
     identity::{
@@ -43,6 +44,8 @@ pub(crate) enum ConfigError {
     Database(#[from] DatabaseError),
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    #[error(transparent)]
+    AddressKeys(#[from] AddressKeyError),
     #[error("the edge's state is missing")]
     NoState,
 }
@@ -54,7 +57,8 @@ impl IntoResponse for ConfigError {
             Self::BadHost => Failure::field("host", "must be a host name"),
             Self::Database(error) => error.into(),
             Self::Keyring(error) => error.into(),
-            defect @ Self::NoState => Failure::internal(&defect),
+            Self::AddressKeys(AddressKeyError::Database(error)) => error.into(),
+            defect @ (Self::AddressKeys(_) | Self::NoState) => Failure::internal(&defect),
         };
         failure.into_response()
     }
@@ -141,6 +145,7 @@ async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Re
     let revoked = load_revoked(connection, site.tenant, app.clock.now()).await?;
     let purges = purges::for_edge(connection, site.tenant, app.clock.now()).await?;
     let presets = purges::preset_generations(connection, site.tenant).await?;
+    let address_keys = address_keys::active(connection, site.tenant, &app.address_sealer).await?;
     let keys = keyring::published(connection, app.clock.now()).await?;
     let count = |number: i64| u64::try_from(number).unwrap_or(0);
     Ok(EdgeConfig {
@@ -157,6 +162,7 @@ async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Re
             generation: count(site.tenant_generation),
             settings: layers.for_edge(),
             presets,
+            address_keys,
         },
         keys,
         revoked,

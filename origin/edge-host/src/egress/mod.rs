@@ -8,6 +8,7 @@ mod connect;
 mod fetch;
 mod guard;
 mod host_slots;
+mod post;
 mod request;
 mod resolve;
 mod service;
@@ -15,6 +16,7 @@ mod tls;
 
 pub(crate) use fetch::{Counts, Fetcher, Limits};
 pub(crate) use guard::Guard;
+pub use post::{PostError, Poster};
 pub(crate) use resolve::SystemResolver;
 pub(crate) use service::Egress;
 pub(crate) use tls::client_config;
