@@ -31,6 +31,9 @@ use crate::{
 /// Encoders that the transform role brings beside JPEG and PNG.
 const ENCODERS: Encoders = Encoders { webp: true, avif: true };
 
+/// Longest `Via` that is passed on to sources: more hops than that are a loop of somebody's.
+const LONGEST_VIA: usize = 1024;
+
 /// How much of the tenant's watermark shows.
 const WATERMARK_OPACITY: Decimal = Decimal::thousandths(850);
 
@@ -43,11 +46,17 @@ pub(super) async fn serve(
     options: &str,
     source: &str,
 ) -> Result<Answer, Refusal> {
-    if exchange.header("via").is_some_and(|via| names_us(&via)) {
-        return Err(Refusal::new(
-            Code::SourceFailed,
-            "the source is an image address of Kado itself: a loop",
-        ));
+    if let Some(via) = exchange.header("via") {
+        if names_us(&via) {
+            return Err(Refusal::new(
+                Code::SourceFailed,
+                "the source is an image address of Kado itself: a loop",
+            ));
+        }
+        if via.len() > LONGEST_VIA {
+            let detail = format!("Via may have {LONGEST_VIA} bytes");
+            return Err(Refusal::new(Code::HeadersTooLarge, detail));
+        }
     }
     let snapshot = snapshot::of_host(gateway, &exchange.host, context).await?;
     facts.tenant = Some(snapshot.config.tenant.id.to_string());
@@ -170,15 +179,22 @@ async fn missed(
         }
     };
     let made = rendering::obtain(gateway, context, order).await;
-    let result = match (made, order.fallback.as_deref()) {
-        (Ok(entry), _) => fitted(exchange, entry.into_answer(js::now_ms(), order, vary)).await,
-        // The client gets the picture as it is; next time it may be made.
-        (Err(_), Some(source)) => Ok(Answer::empty(302)
-            .with("location", source)
-            .with("cache-control", "no-store")),
-        (Err(refusal), None) => Err(refusal),
+    let result = match made {
+        Ok(entry) => fitted(exchange, entry.into_answer(js::now_ms(), order, vary)).await,
+        Err(refusal) => without_picture(order, refusal),
     };
     standing.on(result)
+}
+
+/// What a client gets instead of a picture: the reason, or, where it asked for that, the source as it is. Next time it may
+/// be made.
+fn without_picture(order: &Order, refusal: Refusal) -> Result<Answer, Refusal> {
+    let Some(source) = &order.fallback else {
+        return Err(refusal);
+    };
+    Ok(Answer::empty(302)
+        .with("location", source)
+        .with("cache-control", "no-store"))
 }
 
 /// Makes a picture anew whose time is over, and shows the old one where that fails for now: making it counts as a miss,
@@ -214,7 +230,7 @@ async fn expired(
         Revived::Refused(refusal) => {
             facts.cache = Some("miss");
             entry.discard();
-            Err(refusal)
+            without_picture(order, refusal)
         }
     };
     standing.on(result)
@@ -276,6 +292,7 @@ fn order(
         request_id: exchange.id.clone(),
         client_ip: exchange.client_ip_text(),
         traceparent: Some(exchange.trace.to_string()),
+        via: exchange.header("via").filter(|via| !via.is_empty()),
     };
     let immutable = matches!(parsed, Source::Stored(_));
     // What the client could not fetch itself, or is not to know, is not told.

@@ -117,6 +117,15 @@ async fn serve(request: &Request, environment: &Environment, env: &Env) -> Resul
     Ok(Done::Picture(answer))
 }
 
+/// What a job may cost here.
+fn limits_of(job: &TransformJob) -> Limits {
+    Limits {
+        source_bytes: job.limits.max_bytes,
+        pixels: job.limits.max_pixels,
+        ..Limits::EDGE
+    }
+}
+
 async fn transform(
     job: &TransformJob,
     chunks: &Chunks,
@@ -125,11 +134,7 @@ async fn transform(
 ) -> Result<(Output, ImageInfo, u64), Refusal> {
     let options = Resolved::parse(&job.options)
         .map_err(|_| Refusal::new(Code::BadRequest, "the job's options are not in normal form"))?;
-    let limits = Limits {
-        source_bytes: job.limits.max_bytes,
-        pixels: job.limits.max_pixels,
-        ..Limits::EDGE
-    };
+    let limits = limits_of(job);
     let info = kado_imaging::probe(chunks, &limits).map_err(|error| refuse(&error))?;
     let mut plan = kado_imaging::plan(&info, &options, &limits).map_err(|error| refuse(&error))?;
     let overlay = match plan.overlay() {

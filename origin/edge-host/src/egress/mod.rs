@@ -5,6 +5,7 @@
 
 mod body;
 mod connect;
+mod failures;
 mod fetch;
 mod guard;
 mod host_slots;
