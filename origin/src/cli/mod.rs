@@ -10,6 +10,7 @@ mod keys;
 mod migrate;
 mod seed;
 mod serve;
+mod sessions;
 mod settings;
 mod sign;
 mod startup;
@@ -51,6 +52,8 @@ enum Command {
     Tenants(tenants::Args),
     /// Read and change settings.
     Settings(settings::Args),
+    /// End sessions.
+    Sessions(sessions::Args),
     /// Show the signing keys, or seal them anew.
     Keys(keys::Args),
     /// Make, list or retire the keys that image addresses are signed with.
@@ -169,6 +172,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Seed(args) => seed::run(args).await,
         Command::Tenants(args) => tenants::run(args).await,
         Command::Settings(args) => settings::run(args).await,
+        Command::Sessions(args) => sessions::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::AddressKeys(args) => address_keys::run(args).await,
         Command::Sign(args) => sign::run(&args),
