@@ -67,7 +67,11 @@ fn a_signed_address_counts_as_it_is_and_for_as_long_as_it_says() -> Result<()> {
         signed.replace(&format!("exp={later}"), &format!("exp={}", later + 1)),
         signed.replace("w=32", "width=32"),
         format!("{signed}?v=1"),
-        format!("{}0{tail}", &head[..head.len() - 1]),
+        format!(
+            "{}{}{tail}",
+            &head[..head.len() - 1],
+            if head.ends_with('0') { '1' } else { '0' }
+        ),
         format!("{}{tail}", &head[..head.len() - 1]),
         expired.replace(&format!("exp={ago}"), &format!("exp={later}")),
         format!("/img/w=32,sig=/u/{id}"),
