@@ -153,6 +153,29 @@ impl Answer {
         self
     }
 
+    /// Turns a whole answer of `length` bytes into a 206 of a part that lies inside.
+    pub(crate) async fn into_part(mut self, part: std::ops::Range<u64>, length: u64) -> Result<Self, JsValue> {
+        let body = match std::mem::replace(&mut self.body, Body::Empty) {
+            Body::Empty => js_sys::ArrayBuffer::new(0),
+            Body::Bytes(bytes) => js_sys::Uint8Array::from(bytes.as_slice()).buffer(),
+            Body::Foreign(body) => js::array_buffer(&js::response(200, &Headers::new()?, &body)?).await?,
+        };
+        let end = |at: u64| u32::try_from(at).unwrap_or(u32::MAX);
+        self.body = Body::Foreign(body.slice_with_end(end(part.start), end(part.end)).into());
+        self.set(
+            "content-range",
+            &format!("bytes {}-{}/{length}", part.start, part.end - 1),
+        );
+        self.set("content-length", &(part.end - part.start).to_string());
+        self.status = 206;
+        Ok(self)
+    }
+
+    /// Lets go of all of it.
+    pub(crate) fn discard(mut self) {
+        self.discard_body();
+    }
+
     /// Lets go of a body that nobody will read; a stream is told, so that its source can stop.
     fn discard_body(&mut self) {
         if let Body::Foreign(body) = std::mem::replace(&mut self.body, Body::Empty)

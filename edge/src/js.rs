@@ -265,6 +265,13 @@ pub(crate) async fn cache_put(key: &Request, response: &Response) -> Result<(), 
     JsFuture::from(promise).await.map(|_| ())
 }
 
+/// Deletes a response from the default cache.
+pub(crate) async fn cache_delete(key: &Request) -> Result<(), JsValue> {
+    let cache = default_cache()?;
+    let promise = method(&cache, "delete")?.call1(&cache, key)?.dyn_into::<Promise>()?;
+    JsFuture::from(promise).await.map(|_| ())
+}
+
 fn default_cache() -> Result<Object, JsValue> {
     CACHES
         .with(|caches| Reflect::get(caches, &JsValue::from_str("default")))?

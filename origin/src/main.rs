@@ -6,9 +6,11 @@
 //!
 //! Rules that the edge must share live in `kado-shared`, pixels in `kado-imaging`.
 
+mod address_keys;
 mod api;
 mod audit;
 mod blobs;
+mod cdn;
 mod cli;
 mod clock;
 mod database;
@@ -18,6 +20,7 @@ mod hex;
 mod http;
 mod identity;
 mod internal;
+mod purges;
 mod readiness;
 mod redis;
 mod seal;

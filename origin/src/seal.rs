@@ -26,6 +26,10 @@ pub(crate) struct Purpose(&'static str);
 impl Purpose {
     /// Private keys in `signing_keys`.
     pub(crate) const SIGNING_KEYS: Self = Self("signing-keys");
+    /// Secrets among the settings.
+    pub(crate) const SETTINGS: Self = Self("settings");
+    /// Keys of signed image addresses, in `address_keys`.
+    pub(crate) const ADDRESS_KEYS: Self = Self("address-keys");
 }
 
 /// Where a sealed value lives.

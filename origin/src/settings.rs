@@ -3,10 +3,11 @@
 //! What a setting is and which values are right is declared in `kado_shared::settings`.
 
 use kado_shared::{
+    secret::Secret,
     settings::{SETTINGS, Settings},
     tenant::TenantId,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use std::{
@@ -16,7 +17,12 @@ use std::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{database::DatabaseError, hex};
+use crate::{
+    database::DatabaseError,
+    entropy::Entropy,
+    hex,
+    seal::{OpenError, Place, Sealer},
+};
 
 /// Most tenants whose settings are kept at once.
 const MOST: usize = 1000;
@@ -90,6 +96,102 @@ pub(crate) async fn load(connection: &mut PgConnection, tenant: TenantId) -> Res
         layer.insert(row.name, row.value);
     }
     Ok(layers)
+}
+
+const TABLE: &str = "system_settings";
+const COLUMN: &str = "value";
+/// Field of the object that stands for a secret.
+const SEALED: &str = "sealed";
+
+const fn place(tenant: Option<TenantId>, name: &str) -> Place<'_> {
+    Place {
+        table: TABLE,
+        column: COLUMN,
+        tenant,
+        id: name,
+    }
+}
+
+/// What is stored for a secret; `None` where no secret is listed that could seal it.
+pub(crate) fn seal_secret(
+    sealer: &Sealer,
+    tenant: Option<TenantId>,
+    name: &str,
+    plain: &str,
+    entropy: &dyn Entropy,
+) -> Option<Value> {
+    let sealed = sealer.seal(plain.as_bytes(), place(tenant, name), entropy)?;
+    Some(json!({ SEALED: sealed }))
+}
+
+/// The secret behind a stored value of this scope.
+pub(crate) fn open_secret(
+    sealer: &Sealer,
+    tenant: Option<TenantId>,
+    name: &str,
+    value: &Value,
+) -> Result<Secret, OpenError> {
+    let sealed = value.get(SEALED).and_then(Value::as_str).ok_or(OpenError::Malformed)?;
+    let plain = sealer.open(sealed, place(tenant, name))?;
+    std::str::from_utf8(&plain)
+        .map(Secret::new)
+        .map_err(|_| OpenError::Malformed)
+}
+
+/// Why the secrets among the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SecretsError {
+    #[error("the setting {name} does not open")]
+    Sealed {
+        name: String,
+        #[source]
+        source: OpenError,
+    },
+    #[error("JWT_SECRET lists no secret that could seal a setting")]
+    NoSecret,
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// Opens every stored secret, so that one that cannot be is noticed before it is needed; with `seal_with` it seals them
+/// anew. Answers how many there are.
+pub(crate) async fn check_secrets(
+    connection: &mut PgConnection,
+    sealer: &Sealer,
+    seal_with: Option<&dyn Entropy>,
+) -> Result<usize, SecretsError> {
+    let names: Vec<String> = SETTINGS
+        .iter()
+        .filter(|setting| setting.secret)
+        .map(|setting| setting.name.to_owned())
+        .collect();
+    let rows = sqlx::query!(
+        "select tenant_id, name, value from system_settings where name = any($1)",
+        &names
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(DatabaseError::from)?;
+    let count = rows.len();
+    for row in rows {
+        let tenant = row.tenant_id.map(TenantId);
+        let plain = open_secret(sealer, tenant, &row.name, &row.value).map_err(|source| SecretsError::Sealed {
+            name: row.name.clone(),
+            source,
+        })?;
+        let Some(entropy) = seal_with else { continue };
+        let sealed = seal_secret(sealer, tenant, &row.name, plain.expose(), entropy).ok_or(SecretsError::NoSecret)?;
+        sqlx::query!(
+            "update system_settings set value = $3 where tenant_id is not distinct from $1 and name = $2",
+            row.tenant_id,
+            row.name,
+            sealed,
+        )
+        .execute(&mut *connection)
+        .await
+        .map_err(DatabaseError::from)?;
+    }
+    Ok(count)
 }
 
 /// Holds off other changes of the same layer until the transaction ends.

@@ -9,18 +9,30 @@ pub const PATH_PREFIX: &str = "/__kado/";
 
 /// The key of a rendering, as an absolute address.
 ///
-/// `options` are in normal form with presets expanded, `source` is [`crate::source::Source::identity`]. A raised
-/// generation, a new engine or another format is another key.
+/// `options` are in normal form with presets expanded, `source` is [`crate::source::Source::identity`], `preset` the one
+/// that was named. A raised generation (of everything, of the tenant, of the preset), a new engine or another format is
+/// another key.
 #[must_use]
-pub fn of(config: &EdgeConfig, engine_version: &str, format: &str, options: &str, source: &str) -> String {
+pub fn of(
+    config: &EdgeConfig,
+    engine_version: &str,
+    preset: Option<&str>,
+    format: &str,
+    options: &str,
+    source: &str,
+) -> String {
     let mut hash = Sha256::new();
     hash.update(options.as_bytes());
     hash.update([0]);
     hash.update(source.as_bytes());
     let digest = hex(&hash.finalize());
     let (all, tenant) = (config.global.generation, config.tenant.generation);
+    let preset = preset
+        .and_then(|name| config.tenant.presets.get(name))
+        .copied()
+        .unwrap_or_default();
     format!(
-        "https://kado.internal{PATH_PREFIX}v1/{}/{all}.{tenant}.0/{engine_version}/{format}/{digest}",
+        "https://kado.internal{PATH_PREFIX}v1/{}/{all}.{tenant}.{preset}/{engine_version}/{format}/{digest}",
         config.tenant.id
     )
 }
@@ -62,6 +74,8 @@ mod tests {
                 name: String::new(),
                 generation,
                 settings: BTreeMap::new(),
+                presets: BTreeMap::from([("raised".to_owned(), 1)]),
+                address_keys: vec![],
             },
             keys: vec![],
             revoked: vec![],
@@ -73,16 +87,19 @@ mod tests {
     #[test]
     fn whatever_makes_another_picture_makes_another_key() {
         let keys = [
-            of(&config(1, 1), "1", "webp", "width=1", "u/a"),
-            of(&config(2, 1), "1", "webp", "width=1", "u/a"),
-            of(&config(1, 2), "1", "webp", "width=1", "u/a"),
-            of(&config(1, 1), "2", "webp", "width=1", "u/a"),
-            of(&config(1, 1), "1", "avif", "width=1", "u/a"),
-            of(&config(1, 1), "1", "webp", "width=2", "u/a"),
-            of(&config(1, 1), "1", "webp", "width=1", "u/b"),
-            of(&config(1, 1), "1", "webp", "width=1u", "/a"),
+            of(&config(1, 1), "1", None, "webp", "width=1", "u/a"),
+            of(&config(2, 1), "1", None, "webp", "width=1", "u/a"),
+            of(&config(1, 2), "1", None, "webp", "width=1", "u/a"),
+            of(&config(1, 1), "2", None, "webp", "width=1", "u/a"),
+            of(&config(1, 1), "1", None, "avif", "width=1", "u/a"),
+            of(&config(1, 1), "1", None, "webp", "width=2", "u/a"),
+            of(&config(1, 1), "1", None, "webp", "width=1", "u/b"),
+            of(&config(1, 1), "1", None, "webp", "width=1u", "/a"),
+            of(&config(1, 1), "1", Some("raised"), "webp", "width=1", "u/a"),
         ];
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
-        assert_eq!(keys[0], of(&config(1, 1), "1", "webp", "width=1", "u/a"));
+        // A preset whose generation was never raised is no other key: what it stands for is in the options.
+        assert_eq!(keys[0], of(&config(1, 1), "1", Some("other"), "webp", "width=1", "u/a"));
+        assert_eq!(keys[0], of(&config(1, 1), "1", None, "webp", "width=1", "u/a"));
     }
 }

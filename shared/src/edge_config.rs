@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-use crate::{claims::Jwk, settings::Settings, tenant::TenantId};
+use crate::{address_signature::AddressKey, claims::Jwk, settings::Settings, tenant::TenantId};
 
 /// The schema this version reads and writes.
 pub const SCHEMA: u32 = 1;
@@ -68,6 +68,12 @@ pub struct Tenant {
     pub generation: u64,
     /// Settings of the edge, in force for this tenant: only what differs from the defaults.
     pub settings: BTreeMap<String, Value>,
+    /// Cache generations of presets, by name: only those that were ever raised.
+    #[serde(default)]
+    pub presets: BTreeMap<String, u64>,
+    /// Keys that image addresses are signed with; all verify.
+    #[serde(default)]
+    pub address_keys: Vec<AddressKey>,
 }
 
 /// One purged address or source.
@@ -155,6 +161,8 @@ mod tests {
                 name: "default".into(),
                 generation: 1,
                 settings: BTreeMap::new(),
+                presets: BTreeMap::new(),
+                address_keys: vec![],
             },
             keys: vec![],
             revoked: vec![],

@@ -20,6 +20,8 @@ pub const KADO_SOURCE: &str = "kado-source";
 pub const KADO_ALLOW_PRIVATE: &str = "kado-allow-private";
 /// `1` where the tenant lists this port.
 pub const KADO_ALLOW_PORT: &str = "kado-allow-port";
+/// `Via` of the request that the egress fetches for; a loop is known by it.
+pub const KADO_VIA: &str = "kado-via";
 /// Largest body the egress may pass on, in bytes.
 pub const KADO_MAX_BYTES: &str = "kado-max-bytes";
 /// Time the egress has for the whole fetch, in milliseconds.

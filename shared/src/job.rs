@@ -38,6 +38,9 @@ pub struct TransformJob {
     /// Trace it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// `Via` of the request it is done for: whoever it went through already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
 }
 
 /// Where the picture is.
@@ -130,6 +133,7 @@ mod tests {
             request_id: "0123456789".into(),
             client_ip: "203.0.113.9".into(),
             traceparent: None,
+            via: Some("1.1 varnish".into()),
         }
     }
 

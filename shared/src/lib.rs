@@ -3,18 +3,22 @@
 //! Everything here is a pure rule: no I/O, no clock, no randomness of its own. Times are Unix seconds or milliseconds
 //! handed in by the caller; random bytes too. What only one side needs does not belong here.
 
+pub mod address_signature;
 pub mod breaker;
 pub mod cache_key;
 pub mod claims;
 pub mod client_ip;
+pub mod conditional;
 pub mod cors;
 pub mod edge_config;
 pub mod headers;
 pub mod ip_guard;
 pub mod job;
+pub mod lifetime;
 pub mod limits;
 pub mod path_guard;
 pub mod problem;
+pub mod purge;
 pub mod redact;
 pub mod request_id;
 pub mod rotation;

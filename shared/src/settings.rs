@@ -112,12 +112,18 @@ settings! {
         "Time that a processed picture is cached when its source does not say";
     "imageStaleTtl", "images", Kind::Integer { min: 0, max: 604_800, unit: "s" }, "86400", EDGE,
         "Time after its expiry in which a cached picture may still be shown while it is made anew";
+    "requireSignature", "images", Kind::Bool, "false", EDGE,
+        "Whether only signed image addresses are served";
     "transformTimeout", "images", Kind::Integer { min: 1, max: 60, unit: "s" }, "30", EDGE,
         "Longest time that a transform may take, the fetch of its source included";
     "watermarkText", "images", Kind::Text { max: 200 }, "\"\"", EDGE,
         "What branding=true writes in the lower right corner; empty for nothing";
     "watermarkColor", "images", Kind::Color, "\"#f28c28\"", EDGE,
         "Colour of that text";
+    "cdnPurgeUrl", "cache", Kind::Url, "\"\"", 0,
+        "Where purges are told to a CDN in front; empty for nowhere";
+    "cdnPurgeSecret", "cache", Kind::Text { max: 1000 }, "\"\"", SECRET,
+        "Bearer token that it is told with";
     "corsOrigins", "security", Kind::Origins, "[]", EDGE,
         "Origins whose pages may call the API with credentials";
     "limitLogin", "limits", Kind::Limit,

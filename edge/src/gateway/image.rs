@@ -1,13 +1,17 @@
 //! `GET /img/<options>/<source>`: parse, negotiate, key, cache, and where it misses, make it once.
 
 use kado_imaging::{
-    ClientHints, ENGINE, Encoders, ImageOptions, OptionError, negotiate,
-    options::{Color, Decimal, Draw, Gravity, Overlay},
+    ClientHints, ENGINE, Encoders, ImageOptions, OptionError, SignedPath, negotiate,
+    options::{Color, Decimal, Draw, Gravity, Overlay, PresetName},
 };
 use kado_shared::{
+    address_signature::{self, Refused},
     cache_key,
+    conditional::{self, Selection},
     job::{JobLimits, JobSource, TransformJob, VERSION},
+    lifetime::Condition,
     problem::{Code, FieldError, Problem},
+    purge,
     settings::Settings,
     source::{Source, SourceError, Target},
 };
@@ -15,7 +19,7 @@ use worker::Context;
 
 use super::{
     Facts, Gateway, limits,
-    rendering::{self, Found, Order},
+    rendering::{self, Entry, Found, Order, Revived, Signed},
     snapshot::{self, Snapshot},
 };
 use crate::{
@@ -26,6 +30,9 @@ use crate::{
 
 /// Encoders that the transform role brings beside JPEG and PNG.
 const ENCODERS: Encoders = Encoders { webp: true, avif: true };
+
+/// Longest `Via` that is passed on to sources: more hops than that are a loop of somebody's.
+const LONGEST_VIA: usize = 1024;
 
 /// How much of the tenant's watermark shows.
 const WATERMARK_OPACITY: Decimal = Decimal::thousandths(850);
@@ -39,18 +46,70 @@ pub(super) async fn serve(
     options: &str,
     source: &str,
 ) -> Result<Answer, Refusal> {
-    if exchange.header("via").is_some_and(|via| names_us(&via)) {
-        return Err(Refusal::new(
-            Code::SourceFailed,
-            "the source is an image address of Kado itself: a loop",
-        ));
+    if let Some(via) = exchange.header("via") {
+        if names_us(&via) {
+            return Err(Refusal::new(
+                Code::SourceFailed,
+                "the source is an image address of Kado itself: a loop",
+            ));
+        }
+        if via.len() > LONGEST_VIA {
+            let detail = format!("Via may have {LONGEST_VIA} bytes");
+            return Err(Refusal::new(Code::HeadersTooLarge, detail));
+        }
     }
     let snapshot = snapshot::of_host(gateway, &exchange.host, context).await?;
     facts.tenant = Some(snapshot.config.tenant.id.to_string());
     facts.limit = Some("images");
     let standing = limits::check(gateway, exchange, &snapshot, "limitImages", "images").await?;
-    let result = picture(gateway, exchange, context, facts, &snapshot, options, source).await;
-    standing.on(result)
+    let result = match signed(exchange, &snapshot, options) {
+        Ok(signed) => picture(gateway, exchange, context, facts, &snapshot, (options, source, signed)).await,
+        Err(refusal) => Err(refusal),
+    };
+    standing.on(result.map(|answer| timed(gateway, exchange, facts, answer)))
+}
+
+/// Verifies a signed address, before anything of it is parsed; `None` where it is not signed and need not be.
+fn signed(exchange: &Exchange, snapshot: &Snapshot, options: &str) -> Result<Option<Signed>, Refusal> {
+    // The last option alone signs; elsewhere the parser says where it belongs.
+    let claims = options.rsplit(',').next().is_some_and(|last| last.starts_with("sig="));
+    if !claims {
+        return if snapshot.settings.flag("requireSignature") {
+            let detail = "this site serves signed image addresses only: exp and then sig are the two last options";
+            Err(Refusal::new(Code::BadSignature, detail))
+        } else {
+            Ok(None)
+        };
+    }
+    let wrong = || Refusal::new(Code::BadSignature, "sig: no key of this site signed this address");
+    let address = exchange.path_and_query();
+    let split = SignedPath::split(&address, address_signature::PREFIX).ok_or_else(wrong)?;
+    let keys = &snapshot.config.tenant.address_keys;
+    let now = js::now_ms() / 1000;
+    match address_signature::judge(keys, &split.message, split.signature, split.expires, now) {
+        Ok(()) => Ok(Some(Signed { expires: split.expires })),
+        Err(Refused::BadSignature) => Err(wrong()),
+        Err(Refused::Expired) => Err(Refusal::new(Code::Expired, "exp: this address has expired")),
+    }
+}
+
+/// `Server-Timing`: what the cache said, the stages of a picture that was made for this request, and the whole. On
+/// Cloudflare time stands still while code computes, so nothing is told there.
+fn timed(gateway: &Gateway, exchange: &Exchange, facts: &Facts, mut answer: Answer) -> Answer {
+    if gateway.one_object_per_key() {
+        answer.remove("server-timing");
+        return answer;
+    }
+    let total = js::now_ms().saturating_sub(exchange.started_ms);
+    let cache = facts.cache.unwrap_or("none");
+    let stages = answer
+        .header("server-timing")
+        .map(|stages| format!("{stages}, "))
+        .unwrap_or_default();
+    answer.with(
+        "server-timing",
+        &format!("cache;desc={cache}, {stages}total;dur={total}"),
+    )
 }
 
 async fn picture(
@@ -59,12 +118,12 @@ async fn picture(
     context: &Context,
     facts: &mut Facts,
     snapshot: &Snapshot,
-    options: &str,
-    source: &str,
+    (options, source, signed): (&str, &str, Option<Signed>),
 ) -> Result<Answer, Refusal> {
-    let (order, vary) = order(exchange, snapshot, options, source)?;
+    let (mut order, vary) = order(exchange, snapshot, options, source)?;
+    order.signed = signed;
     let now = js::now_ms();
-    let found = match rendering::look_up(exchange, &order.key).await {
+    let found = match rendering::look_up(exchange, &order, now).await {
         Ok(found) => found,
         Err(error) => {
             // A cache that is away costs time, not the answer.
@@ -75,25 +134,41 @@ async fn picture(
         }
     };
     match found {
-        Found::Entry(entry) => {
-            let stale = entry.is_stale(now);
-            facts.cache = Some(if stale { "stale" } else { "hit" });
-            if stale {
-                let (gateway, order) = (gateway.clone(), order);
-                context.wait_until(async move { rendering::renew(&gateway, &order).await });
-            }
-            return Ok(conditional(exchange, entry.into_answer(now, &vary)));
+        Found::Entry(entry, Condition::Fresh) => {
+            facts.cache = Some("hit");
+            fitted(exchange, entry.into_answer(now, &order, &vary)).await
+        }
+        Found::Entry(entry, Condition::Stale) => {
+            facts.cache = Some("stale");
+            let answer = fitted(exchange, entry.into_answer(now, &order, &vary)).await;
+            let gateway = gateway.clone();
+            context.wait_until(async move { rendering::renew(&gateway, &order).await });
+            answer
+        }
+        Found::Entry(entry, Condition::Expired) => {
+            expired(gateway, exchange, context, facts, snapshot, entry, (&order, &vary)).await
         }
         Found::OutOfRange(length) => {
             facts.cache = Some("hit");
-            let refusal = Refusal::new(
-                Code::RangeNotSatisfiable,
-                "nothing of the picture lies in the range that was asked for",
-            );
-            return Err(refusal.with("content-range", length));
+            Err(out_of_range(length))
         }
-        Found::Nothing => {}
+        Found::Entry(_, Condition::Gone) | Found::Nothing => {
+            missed(gateway, exchange, context, facts, snapshot, (&order, &vary)).await
+        }
     }
+}
+
+/// What is to be made, and the headers it was negotiated by.
+type Wanted<'a> = (&'a Order, &'a [&'static str]);
+
+async fn missed(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    context: &Context,
+    facts: &mut Facts,
+    snapshot: &Snapshot,
+    (order, vary): Wanted<'_>,
+) -> Result<Answer, Refusal> {
     facts.cache = Some("miss");
     facts.lane = Some("edge");
     let standing = match limits::check(gateway, exchange, snapshot, "limitTransform", "transform").await {
@@ -103,14 +178,60 @@ async fn picture(
             return Err(refusal);
         }
     };
-    let made = rendering::obtain(gateway, context, &order).await;
-    let result = match (made, order.fallback) {
-        (Ok(entry), _) => Ok(conditional(exchange, entry.into_answer(js::now_ms(), &vary))),
-        // The client gets the picture as it is; next time it may be made.
-        (Err(_), Some(source)) => Ok(Answer::empty(302)
-            .with("location", &source)
-            .with("cache-control", "no-store")),
-        (Err(refusal), None) => Err(refusal),
+    let made = rendering::obtain(gateway, context, order).await;
+    let result = match made {
+        Ok(entry) => fitted(exchange, entry.into_answer(js::now_ms(), order, vary)).await,
+        Err(refusal) => without_picture(order, refusal),
+    };
+    standing.on(result)
+}
+
+/// What a client gets instead of a picture: the reason, or, where it asked for that, the source as it is. Next time it may
+/// be made.
+fn without_picture(order: &Order, refusal: Refusal) -> Result<Answer, Refusal> {
+    let Some(source) = &order.fallback else {
+        return Err(refusal);
+    };
+    Ok(Answer::empty(302)
+        .with("location", source)
+        .with("cache-control", "no-store"))
+}
+
+/// Makes a picture anew whose time is over, and shows the old one where that fails for now: making it counts as a miss,
+/// and so does the limit of misses, but the old one costs nothing.
+async fn expired(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    context: &Context,
+    facts: &mut Facts,
+    snapshot: &Snapshot,
+    entry: Entry,
+    (order, vary): Wanted<'_>,
+) -> Result<Answer, Refusal> {
+    facts.cache = Some("stale");
+    let stand_in = |entry: Entry, failure| {
+        let old = entry.standing_in(failure).into_answer(js::now_ms(), order, vary);
+        fitted(exchange, old)
+    };
+    if let Some(failure) = rendering::resting(order) {
+        return stand_in(entry, failure).await;
+    }
+    let Ok(standing) = limits::check(gateway, exchange, snapshot, "limitTransform", "transform").await else {
+        return stand_in(entry, Code::RateLimited).await;
+    };
+    let result = match rendering::revive(gateway, context, order).await {
+        Revived::Made(made) => {
+            facts.cache = Some("miss");
+            facts.lane = Some("edge");
+            entry.discard();
+            fitted(exchange, made.into_answer(js::now_ms(), order, vary)).await
+        }
+        Revived::StandIn(failure) => stand_in(entry, failure).await,
+        Revived::Refused(refusal) => {
+            facts.cache = Some("miss");
+            entry.discard();
+            without_picture(order, refusal)
+        }
     };
     standing.on(result)
 }
@@ -126,6 +247,13 @@ fn order(
     check_site(&options)?;
     check_overlay(&options)?;
     let may_redirect = options.onerror.is_some() && options.sig.is_none();
+    // An address is purged as it was asked for, before it is negotiated.
+    let asked = if snapshot.purges.is_empty() {
+        String::new()
+    } else {
+        options.normal_form()
+    };
+    let preset = options.preset.clone();
     let hints = ClientHints::from_headers(|name| exchange.header(name));
     let negotiated = negotiate(options, &hints, ENCODERS);
     let settings = &snapshot.settings;
@@ -140,13 +268,17 @@ fn order(
         .split(',')
         .find_map(|part| part.strip_prefix("format="))
         .unwrap_or("source");
-    let key = cache_key::of(
-        &snapshot.config,
-        ENGINE,
-        format,
-        &normal_form,
-        &parsed.identity(target.as_ref()),
-    );
+    let preset = preset.as_ref().map(PresetName::as_str);
+    let identity = parsed.identity(target.as_ref());
+    let key = cache_key::of(&snapshot.config, ENGINE, preset, format, &normal_form, &identity);
+    let source_hash = purge::source_hash(&identity);
+    let purged_ms = if snapshot.purges.is_empty() {
+        None
+    } else {
+        let address_hash = purge::address_hash(&asked, &identity);
+        snapshot.purges.time_of(&[&source_hash, &address_hash])
+    };
+    let tags = purge::tags(snapshot.config.tenant.id, &source_hash, preset);
     let job = TransformJob {
         v: VERSION,
         tenant: snapshot.config.tenant.id,
@@ -160,6 +292,7 @@ fn order(
         request_id: exchange.id.clone(),
         client_ip: exchange.client_ip_text(),
         traceparent: Some(exchange.trace.to_string()),
+        via: exchange.header("via").filter(|via| !via.is_empty()),
     };
     let immutable = matches!(parsed, Source::Stored(_));
     // What the client could not fetch itself, or is not to know, is not told.
@@ -174,17 +307,16 @@ fn order(
             settings: std::rc::Rc::clone(settings),
             immutable,
             fallback,
+            purged_ms,
+            tags,
+            signed: None,
         },
         negotiated.vary,
     ))
 }
 
-/// What only the site can give a meaning to: without keys no signature is valid, without presets no name is one's.
+/// What only the site can give a meaning to: without presets no name is one's.
 fn check_site(options: &ImageOptions) -> Result<(), Refusal> {
-    if options.sig.is_some() {
-        let detail = "sig: this site has no key that addresses are signed with";
-        return Err(Refusal::new(Code::BadSignature, detail));
-    }
     options.preset.as_ref().map_or(Ok(()), |name| {
         Err(bad_option(
             "preset",
@@ -271,23 +403,39 @@ fn names_us(via: &str) -> bool {
     })
 }
 
-/// 304 where the client has these very bytes already.
-fn conditional(exchange: &Exchange, answer: Answer) -> Answer {
-    if is_unchanged(exchange, &answer) {
-        answer.into_not_modified()
-    } else {
-        answer
+/// The answer as the client's conditions and range want it: 304 where it has these very bytes already, 206 for a part.
+async fn fitted(exchange: &Exchange, answer: Answer) -> Result<Answer, Refusal> {
+    if rendering::is_known(exchange, &answer) {
+        return Ok(answer.into_not_modified());
+    }
+    let length = answer.header("content-length").and_then(|length| length.parse().ok());
+    let (Some(range), Some(length), 200, "GET") = (
+        exchange.header("range"),
+        length,
+        answer.status(),
+        exchange.method.as_str(),
+    ) else {
+        return Ok(answer);
+    };
+    if !conditional::range_applies(exchange.header("if-range").as_deref(), answer.header("etag")) {
+        return Ok(answer);
+    }
+    match conditional::select(&range, length) {
+        Selection::Whole => Ok(answer),
+        Selection::Part(part) => answer
+            .into_part(part, length)
+            .await
+            .map_err(|error| Refusal::internal("range", &error)),
+        Selection::Unsatisfiable => {
+            answer.discard();
+            Err(out_of_range(format!("bytes */{length}")))
+        }
     }
 }
 
-fn is_unchanged(exchange: &Exchange, answer: &Answer) -> bool {
-    let Some((wanted, etag)) = exchange.header("if-none-match").zip(answer.header("etag")) else {
-        return false;
-    };
-    wanted
-        .split(',')
-        .map(str::trim)
-        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+fn out_of_range(length: String) -> Refusal {
+    let detail = "nothing of the picture lies in the range that was asked for";
+    Refusal::new(Code::RangeNotSatisfiable, detail).with("content-range", length)
 }
 
 #[cfg(test)]

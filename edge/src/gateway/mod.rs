@@ -12,7 +12,6 @@ mod limits;
 mod rendering;
 mod route;
 mod snapshot;
-mod ttl;
 
 use std::rc::Rc;
 

@@ -1,14 +1,20 @@
 //! A rendering's way into the cache and out of it.
 //!
-//! The Cache API knows no stale-while-revalidate: so two times are kept in the stored response, and the entry lives for
-//! both together. Of all who miss one key, one makes it (see [`crate::objects::flight`]).
+//! The Cache API knows neither stale-while-revalidate nor stale-if-error: so two times are kept in the stored response,
+//! and every entry lives as long as purges are remembered. Of all who miss one key, one makes it (see
+//! [`crate::objects::flight`]).
+
+mod revive;
 
 use std::rc::Rc;
 
 use kado_shared::{
+    conditional,
     headers::{KADO_IMAGE, KADO_JOB},
     job::{JobSource, PATH, TransformJob},
+    lifetime::{Condition, LONGEST, Lifetime, may_stand_in},
     problem::{Code, FieldError, Problem},
+    purge,
     settings::Settings,
     source::{self, AllowedSource, Target},
 };
@@ -18,7 +24,7 @@ use wasm_bindgen::JsValue;
 use web_sys::{Headers, Response};
 use worker::Context;
 
-use super::{Gateway, heavy, ttl};
+use super::{Gateway, heavy};
 use crate::{
     answer::{Answer, Refusal},
     exchange::Exchange,
@@ -26,9 +32,10 @@ use crate::{
     objects::flight::{self, Boarded, Failure},
     transform::{REDIRECT_STATUS, SOURCE_CACHE_CONTROL},
 };
+pub(super) use revive::{Revived, resting, revive};
 
-/// When an entry was stored, Unix milliseconds.
-const STORED: &str = "kado-stored";
+/// When an entry began to be made, Unix milliseconds: what is purged while a picture is being made is not in it.
+const BEGUN: &str = "kado-begun";
 /// For how long it is fresh, in seconds.
 const FRESH: &str = "kado-fresh";
 /// For how long after that it may be shown while it is made anew, in seconds.
@@ -51,6 +58,29 @@ pub(super) struct Order {
     pub(super) immutable: bool,
     /// Where a client is sent if there is no picture.
     pub(super) fallback: Option<String>,
+    /// When its address or source was last purged, Unix milliseconds.
+    pub(super) purged_ms: Option<u64>,
+    /// `Cache-Tag` of its answers.
+    pub(super) tags: String,
+    /// Of an address that is signed.
+    pub(super) signed: Option<Signed>,
+}
+
+/// A signed address whose signature was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Signed {
+    /// When it expires, Unix seconds.
+    pub(super) expires: Option<u64>,
+}
+
+impl Signed {
+    /// For the client alone, and for no longer than the address is good for; `fresh` is what is left of the picture's time.
+    fn cache_control(self, fresh: u64, now_ms: u64) -> String {
+        let left = self
+            .expires
+            .map_or(u64::MAX, |expires| expires.saturating_sub(now_ms / 1000));
+        format!("private, max-age={}", fresh.min(left))
+    }
 }
 
 impl Order {
@@ -62,7 +92,7 @@ impl Order {
 
 /// What the cache has.
 pub(super) enum Found {
-    Entry(Entry),
+    Entry(Entry, Condition),
     /// An entry, but nothing of it lies in the range that was asked for; how long it is, as `Content-Range` says it.
     OutOfRange(String),
     Nothing,
@@ -71,8 +101,8 @@ pub(super) enum Found {
 /// A rendering, from the cache or just made.
 pub(super) struct Entry {
     answer: Answer,
-    stored_ms: u64,
-    lifetime: ttl::Lifetime,
+    begun_ms: u64,
+    lifetime: Lifetime,
     origin: Origin,
 }
 
@@ -83,22 +113,41 @@ enum Origin {
     Made,
     /// Somebody else made it while this request waited.
     Collapsed,
+    /// It is expired and stands in for one that could not be made now: why.
+    StandIn(Code),
 }
 
 impl Entry {
     fn age_s(&self, now_ms: u64) -> u64 {
-        now_ms.saturating_sub(self.stored_ms) / 1000
+        now_ms.saturating_sub(self.begun_ms) / 1000
     }
 
-    /// Whether it must be made anew, though it may still be shown.
-    pub(super) fn is_stale(&self, now_ms: u64) -> bool {
-        self.age_s(now_ms) >= self.lifetime.fresh
+    /// What it is good for now. What was purged since it began to be made is gone.
+    pub(super) fn condition(&self, order: &Order, now_ms: u64) -> Condition {
+        if purge::is_purged(order.purged_ms, self.begun_ms) {
+            Condition::Gone
+        } else {
+            self.lifetime.at(self.age_s(now_ms))
+        }
+    }
+
+    /// The same, standing in for one that could not be made.
+    pub(super) fn standing_in(self, failure: Code) -> Self {
+        Self {
+            origin: Origin::StandIn(failure),
+            ..self
+        }
+    }
+
+    /// Lets go of it.
+    pub(super) fn discard(self) {
+        self.answer.discard();
     }
 
     /// The answer to a client, with the headers that are never stored.
-    pub(super) fn into_answer(self, now_ms: u64, vary: &[&str]) -> Answer {
+    pub(super) fn into_answer(self, now_ms: u64, order: &Order, vary: &[&str]) -> Answer {
         let age = self.age_s(now_ms);
-        let ttl::Lifetime { fresh, stale } = self.lifetime;
+        let Lifetime { fresh, stale } = self.lifetime;
         let status = match self.origin {
             Origin::Cache => {
                 let (fresh, age) = (
@@ -109,16 +158,29 @@ impl Entry {
             }
             Origin::Made => "Kado; fwd=uri-miss; fwd-status=200; stored".to_owned(),
             Origin::Collapsed => "Kado; fwd=uri-miss; collapsed".to_owned(),
+            Origin::StandIn(failure) => {
+                format!(
+                    "Kado; fwd=stale; fwd-status={}; detail={}",
+                    failure.status(),
+                    failure.as_str()
+                )
+            }
         };
-        let mut answer = self
-            .answer
-            .with(
+        let mut answer = self.answer.with("accept-ranges", "bytes").with("cache-status", &status);
+        if let Some(signed) = order.signed {
+            answer.set(
+                "cache-control",
+                &signed.cache_control(fresh.saturating_sub(age), now_ms),
+            );
+            answer.remove("age");
+        } else {
+            answer.set(
                 "cache-control",
                 &format!("public, max-age={fresh}, stale-while-revalidate={stale}"),
-            )
-            .with("age", &age.to_string())
-            .with("accept-ranges", "bytes")
-            .with("cache-status", &status);
+            );
+            answer.set("age", &age.to_string());
+            answer.set("cache-tag", &order.tags);
+        }
         if !vary.is_empty() {
             answer.set("vary", &vary.join(", "));
         }
@@ -126,9 +188,9 @@ impl Entry {
     }
 }
 
-/// Looks a key up, with the client's range. Conditions are judged by the gateway: a cache's own 304 would leave out the
+/// Looks an order up, with the client's range. Conditions are judged by the gateway: a cache's own 304 would leave out the
 /// times that decide whether the entry is stale.
-pub(super) async fn look_up(exchange: &Exchange, key: &str) -> Result<Found, JsValue> {
+pub(super) async fn look_up(exchange: &Exchange, order: &Order, now_ms: u64) -> Result<Found, JsValue> {
     let range = |name| {
         if exchange.method == "HEAD" {
             None
@@ -141,20 +203,59 @@ pub(super) async fn look_up(exchange: &Exchange, key: &str) -> Result<Found, JsV
         .filter_map(|name| Some((name, range(name)?)))
         .collect();
     let headers: Vec<(&str, &str)> = wanted.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    match_entry(key, &headers, Origin::Cache).await
+    let judged = |entry: Entry| {
+        let condition = entry.condition(order, now_ms);
+        if condition == Condition::Gone {
+            entry.discard();
+            Found::Nothing
+        } else {
+            Found::Entry(entry, condition)
+        }
+    };
+    match match_entry(&order.key, &headers, Origin::Cache).await? {
+        Matched::Entry(entry) => Ok(judged(entry)),
+        Matched::Nothing => Ok(Found::Nothing),
+        // What the cache says then has no times: whether there still is an entry has to be asked without the range. It also
+        // answers a condition, which comes before a range.
+        Matched::OutOfRange(length) => match match_entry(&order.key, &[], Origin::Cache).await? {
+            Matched::Entry(entry) => match judged(entry) {
+                Found::Entry(entry, Condition::Fresh | Condition::Stale) if !is_known(exchange, &entry.answer) => {
+                    entry.discard();
+                    Ok(Found::OutOfRange(length))
+                }
+                found => Ok(found),
+            },
+            Matched::OutOfRange(_) | Matched::Nothing => Ok(Found::Nothing),
+        },
+    }
 }
 
-async fn match_entry(key: &str, range: &[(&str, &str)], origin: Origin) -> Result<Found, JsValue> {
+/// Whether the client says that it has these very bytes already.
+pub(super) fn is_known(exchange: &Exchange, answer: &Answer) -> bool {
+    exchange
+        .header("if-none-match")
+        .zip(answer.header("etag"))
+        .is_some_and(|(wanted, etag)| conditional::none_match_names(&wanted, etag))
+}
+
+/// What the cache answers, unjudged.
+enum Matched {
+    Entry(Entry),
+    OutOfRange(String),
+    Nothing,
+}
+
+async fn match_entry(key: &str, range: &[(&str, &str)], origin: Origin) -> Result<Matched, JsValue> {
     let request = js::request("GET", key, range, None, None)?;
     let Some(response) = js::cache_match(&request).await? else {
-        return Ok(Found::Nothing);
+        return Ok(Matched::Nothing);
     };
     if response.status() == 416 {
         let length = response
             .headers()
             .get("content-range")?
             .unwrap_or_else(|| "bytes */*".to_owned());
-        return Ok(Found::OutOfRange(length));
+        return Ok(Matched::OutOfRange(length));
     }
     let number = |name: &str| {
         response
@@ -164,17 +265,17 @@ async fn match_entry(key: &str, range: &[(&str, &str)], origin: Origin) -> Resul
             .flatten()
             .and_then(|value| value.parse::<u64>().ok())
     };
-    let (Some(stored_ms), Some(fresh), Some(stale)) = (number(STORED), number(FRESH), number(STALE)) else {
-        return Ok(Found::Nothing);
+    let (Some(begun_ms), Some(fresh), Some(stale)) = (number(BEGUN), number(FRESH), number(STALE)) else {
+        return Ok(Matched::Nothing);
     };
     let mut answer = Answer::from_response(&response);
-    for name in [STORED, FRESH, STALE, "cf-cache-status", "expires", "date"] {
+    for name in [BEGUN, FRESH, STALE, "cf-cache-status", "expires", "date"] {
         answer.remove(name);
     }
-    Ok(Found::Entry(Entry {
+    Ok(Matched::Entry(Entry {
         answer,
-        stored_ms,
-        lifetime: ttl::Lifetime { fresh, stale },
+        begun_ms,
+        lifetime: Lifetime { fresh, stale },
         origin,
     }))
 }
@@ -197,7 +298,7 @@ pub(super) async fn obtain(gateway: &Gateway, context: &Context, order: &Order) 
             Ok(Boarded::Lead { lease }) => Some(lease),
             Ok(Boarded::Failed { failure }) => return Err(refusal_after(failure)),
             Ok(Boarded::Landed | Boarded::Taken) => {
-                if let Ok(Found::Entry(entry)) = match_entry(&order.key, &[], Origin::Collapsed).await {
+                if let Some(entry) = landed(order).await {
                     return Ok(entry);
                 }
                 continue;
@@ -215,6 +316,14 @@ pub(super) async fn obtain(gateway: &Gateway, context: &Context, order: &Order) 
     make_behind(gateway, context, order, None).await
 }
 
+/// What another request has just stored, unless it was purged while it was being made.
+async fn landed(order: &Order) -> Option<Entry> {
+    match match_entry(&order.key, &[], Origin::Collapsed).await {
+        Ok(Matched::Entry(entry)) if !purge::is_purged(order.purged_ms, entry.begun_ms) => Some(entry),
+        _ => None,
+    }
+}
+
 /// Makes a rendering in work that outlives its client, for all who wait: who leaves early must not leave them waiting.
 /// The answer goes out as soon as it is made; storing it comes after.
 async fn make_behind(
@@ -230,7 +339,7 @@ async fn make_behind(
         let outcome = made.as_ref().map(Made::stored_response).map_err(failure_of);
         // A client that left does not want to know.
         let _ = done.send(made.map(Made::into_entry));
-        finish(&behind, &order, lease, outcome).await;
+        finish(&behind, &order, lease, outcome, false).await;
     });
     made.await
         .unwrap_or_else(|_| Err(Refusal::new(Code::Busy, "the transform was given up").with("retry-after", "1")))
@@ -252,16 +361,18 @@ pub(super) async fn renew(gateway: &Gateway, order: &Order) {
             .as_ref()
             .map(Made::stored_response)
             .map_err(failure_of);
-        finish(gateway, order, Some(lease), outcome).await;
+        finish(gateway, order, Some(lease), outcome, true).await;
     }
 }
 
-/// Stores what was made, and ends the lease.
+/// Stores what was made, and ends the lease. An older entry goes where its picture is no more: it must not come back when
+/// the source fails later.
 async fn finish(
     gateway: &Gateway,
     order: &Order,
     lease: Option<u64>,
     outcome: Result<Result<Response, JsValue>, Failure>,
+    has_older: bool,
 ) {
     let failure = match outcome {
         Ok(stored) => {
@@ -276,10 +387,24 @@ async fn finish(
             }
             None
         }
-        Err(failure) => Some(failure),
+        Err(failure) => {
+            if has_older && !may_stand_in(failure.code()) {
+                forget(&order.key).await;
+            }
+            Some(failure)
+        }
     };
     if let Some(lease) = lease {
         flight::land(&gateway.env, &order.key, lease, failure, gateway.one_object_per_key()).await;
+    }
+}
+
+async fn forget(key: &str) {
+    let delete = async { js::cache_delete(&js::request("GET", key, &[], None, None)?).await };
+    if let Err(error) = delete.await {
+        crate::log::line(
+            &serde_json::json!({ "level": "error", "event": "cache-not-deleted", "message": js::describe(&error) }),
+        );
     }
 }
 
@@ -312,19 +437,24 @@ fn refusal_after(failure: Failure) -> Refusal {
 struct Made {
     body: JsValue,
     headers: Vec<(&'static str, String)>,
-    lifetime: ttl::Lifetime,
-    stored_ms: u64,
+    lifetime: Lifetime,
+    begun_ms: u64,
+    /// `Server-Timing` of its stages; for whom it was made, and not stored.
+    timing: Option<String>,
 }
 
 impl Made {
     fn into_entry(self) -> Entry {
-        let answer = self
+        let mut answer = self
             .headers
             .iter()
             .fold(Answer::empty(200), |answer, (name, value)| answer.with(name, value));
+        if let Some(timing) = &self.timing {
+            answer.set("server-timing", timing);
+        }
         Entry {
             answer: answer.with_foreign_body(self.body),
-            stored_ms: self.stored_ms,
+            begun_ms: self.begun_ms,
             lifetime: self.lifetime,
             origin: Origin::Made,
         }
@@ -332,16 +462,13 @@ impl Made {
 
     /// The response that goes into the cache.
     fn stored_response(&self) -> Result<Response, JsValue> {
-        let ttl::Lifetime { fresh, stale } = self.lifetime;
+        let Lifetime { fresh, stale } = self.lifetime;
         let headers = Headers::new()?;
         for (name, value) in &self.headers {
             headers.set(name, value)?;
         }
-        headers.set(
-            "cache-control",
-            &format!("public, max-age={}", fresh.saturating_add(stale)),
-        )?;
-        for (name, value) in [(STORED, self.stored_ms), (FRESH, fresh), (STALE, stale)] {
+        headers.set("cache-control", &format!("public, max-age={LONGEST}"))?;
+        for (name, value) in [(BEGUN, self.begun_ms), (FRESH, fresh), (STALE, stale)] {
             headers.set(name, &value.to_string())?;
         }
         js::response(200, &headers, &self.body)
@@ -351,7 +478,9 @@ impl Made {
 /// Has the transform role make it, and follows its source's redirects, each checked as if it had been asked for.
 async fn make(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
     let mut job = order.job.clone();
-    let deadline_ms = js::now_ms().saturating_add(job.deadline_ms);
+    let now_ms = js::now_ms();
+    let begun_ms = purge::begun(order.purged_ms, now_ms);
+    let deadline_ms = now_ms.saturating_add(job.deadline_ms);
     for _ in 0..=MOST_REDIRECTS {
         // One deadline for the whole, redirects included.
         job.deadline_ms = deadline_ms.saturating_sub(js::now_ms());
@@ -365,7 +494,7 @@ async fn make(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
         let header = |name: &str| response.headers().get(name).ok().flatten();
         match response.status() {
             200 => {
-                let lifetime = ttl::of(
+                let lifetime = Lifetime::of(
                     &order.settings,
                     header(SOURCE_CACHE_CONTROL).as_deref(),
                     order.immutable,
@@ -382,7 +511,8 @@ async fn make(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
                     body: body.into(),
                     headers,
                     lifetime,
-                    stored_ms: js::now_ms(),
+                    begun_ms,
+                    timing: header("server-timing"),
                 });
             }
             REDIRECT_STATUS => {

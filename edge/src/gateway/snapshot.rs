@@ -14,6 +14,7 @@ use futures_util::future::{Either, select};
 use kado_shared::{
     edge_config::{self, AWAIT_MS, EdgeConfig, Freshness},
     problem::Code,
+    purge::PurgeIndex,
     settings::Settings,
     tenant,
 };
@@ -34,6 +35,7 @@ const RETRY_MS: u64 = 500;
 pub(crate) struct Snapshot {
     pub(crate) config: Rc<EdgeConfig>,
     pub(crate) settings: Rc<Settings>,
+    pub(crate) purges: Rc<PurgeIndex>,
     /// When the origin was last heard of, Unix milliseconds.
     pub(crate) confirmed_ms: u64,
 }
@@ -312,9 +314,11 @@ fn learn(host: &str, config: EdgeConfig, confirmed_ms: u64) -> Snapshot {
         return newer;
     }
     let settings = Rc::new(config.settings());
+    let purges = Rc::new(PurgeIndex::new(&config.purges));
     let snapshot = Snapshot {
         config: Rc::new(config),
         settings,
+        purges,
         confirmed_ms,
     };
     remember(host, Some(snapshot.clone()), confirmed_ms);

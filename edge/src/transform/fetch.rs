@@ -1,7 +1,10 @@
 //! Fetching a job's source: from the origin, through the egress, or out of the request itself.
 
+use kado_imaging::{ImageError, Limits, Probe};
 use kado_shared::{
-    headers::{KADO_ALLOW_PORT, KADO_ALLOW_PRIVATE, KADO_EGRESS_ERROR, KADO_MAX_BYTES, KADO_SOURCE, KADO_TIMEOUT_MS},
+    headers::{
+        KADO_ALLOW_PORT, KADO_ALLOW_PRIVATE, KADO_EGRESS_ERROR, KADO_MAX_BYTES, KADO_SOURCE, KADO_TIMEOUT_MS, KADO_VIA,
+    },
     job::{JobSource, TransformJob},
     problem::{Code, Problem},
 };
@@ -9,7 +12,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{ReadableStream, Request, Response};
 use worker::Env;
 
-use super::chunks::Chunks;
+use super::{chunks::Chunks, limits_of};
 use crate::{
     answer::Refusal,
     environment::Environment,
@@ -19,6 +22,11 @@ use crate::{
 
 /// Bytes of a body that are waited for at once. A body lies in memory in pieces of this size.
 const AT_ONCE: u32 = 256 * 1024;
+
+/// What we add to `Via`.
+const VIA: &str = "1.1 kado";
+/// Bytes of a body's beginning that tell whether it is a picture, and of what size.
+const HEAD: u32 = 64 * 1024;
 
 /// What came of a fetch.
 pub(super) enum Fetched {
@@ -51,7 +59,7 @@ pub(super) async fn source(
         } => remote(job, url, *allow_private, *allow_port, env).await,
         JobSource::Body => {
             let declared = content_length(request.headers().get("content-length").ok().flatten());
-            let chunks = drain(request.body(), declared, job.limits.max_bytes).await?;
+            let chunks = drain(request.body(), declared, &limits_of(job)).await?;
             Ok(Fetched::Bytes(SourceBytes {
                 chunks,
                 cache_control: None,
@@ -106,7 +114,7 @@ async fn stored(job: &TransformJob, id: &str, environment: &Environment, env: &E
             .with("retry-after", "5")
         })?;
     match response.status() {
-        200 => bytes(&response, job.limits.max_bytes).await,
+        200 => bytes(&response, &limits_of(job)).await,
         404 if says_missing(&response).await => Err(Refusal::new(
             Code::SourceNotFound,
             "there is no stored picture with this identifier",
@@ -147,13 +155,18 @@ async fn remote(
         ];
         headers.extend(allow_private.then_some((KADO_ALLOW_PRIVATE, "1")));
         headers.extend(allow_port.then_some((KADO_ALLOW_PORT, "1")));
+        headers.extend(job.via.as_deref().map(|via| (KADO_VIA, via)));
         js::request("GET", "http://egress/v1/fetch", &headers, None, Some(patience_ms))
     } else {
         // On Cloudflare the platform itself refuses addresses that are not public.
+        let via = match &job.via {
+            Some(hops) => format!("{hops}, {VIA}"),
+            None => VIA.to_owned(),
+        };
         let headers = [
             ("accept", "image/*"),
             ("accept-encoding", "identity"),
-            ("via", "1.1 kado"),
+            ("via", via.as_str()),
         ];
         js::request("GET", url, &headers, None, Some(patience_ms))
     };
@@ -172,14 +185,15 @@ async fn remote(
         return Err(egress_failed(&reason, job.limits.max_bytes));
     }
     match response.status() {
-        200 => bytes(&response, job.limits.max_bytes).await,
+        200 => bytes(&response, &limits_of(job)).await,
         301 | 302 | 303 | 307 | 308 => {
             let location = response.headers().get("location").ok().flatten();
             location
                 .map(Fetched::Redirect)
                 .ok_or_else(|| Refusal::new(Code::SourceFailed, "the source redirects to nowhere"))
         }
-        404 | 410 => Err(Refusal::new(Code::SourceNotFound, "the source has no such picture")),
+        // Stores answer 403 where a file is missing and its folder may not be listed.
+        403 | 404 | 410 | 451 => Err(Refusal::new(Code::SourceNotFound, "the source has no such picture")),
         _ => Err(Refusal::new(
             Code::SourceFailed,
             "the source did not answer with a picture",
@@ -209,23 +223,38 @@ fn is_timeout(error: &JsValue) -> bool {
         .is_some_and(|error| error.name() == "TimeoutError")
 }
 
-async fn bytes(response: &Response, most: u64) -> Result<Fetched, Refusal> {
+async fn bytes(response: &Response, limits: &Limits) -> Result<Fetched, Refusal> {
     let header = |name: &str| response.headers().get(name).ok().flatten();
     let declared = content_length(header("content-length"));
-    let chunks = drain(response.body(), declared, most).await?;
+    let chunks = drain(response.body(), declared, limits).await?;
     Ok(Fetched::Bytes(SourceBytes {
         chunks,
         cache_control: header("cache-control"),
     }))
 }
 
+/// Why the rest of a body is not wanted, as far as its beginning tells.
+fn refused_by_head(chunk: &js_sys::Uint8Array, limits: &Limits) -> Option<Refusal> {
+    let head = chunk.subarray(0, chunk.length().min(HEAD)).to_vec();
+    let verdict = kado_imaging::probe_head(&head, limits).and_then(|found| match found {
+        Probe::Info(info) => info.check(limits),
+        Probe::NeedMore(_) => Ok(()),
+    });
+    match verdict {
+        Err(error @ (ImageError::NotAnImage | ImageError::TooLarge { .. })) => Some(super::refuse(&error)),
+        _ => None,
+    }
+}
+
 fn content_length(header: Option<String>) -> Option<u64> {
     header.and_then(|length| length.parse().ok())
 }
 
-/// Reads a body to its end. One that is shorter than it said is an error, and never half a picture.
-async fn drain(body: Option<ReadableStream>, declared: Option<u64>, most: u64) -> Result<Chunks, Refusal> {
+/// Reads a body to its end. One that is shorter than it said is an error, and never half a picture; one whose beginning is
+/// that of no picture, or of one that is too large, is not read on.
+async fn drain(body: Option<ReadableStream>, declared: Option<u64>, limits: &Limits) -> Result<Chunks, Refusal> {
     let mut chunks = Chunks::default();
+    let most = limits.source_bytes;
     let too_large = |value| -> Refusal {
         Problem::new(
             Code::TooLarge,
@@ -248,6 +277,12 @@ async fn drain(body: Option<ReadableStream>, declared: Option<u64>, most: u64) -
                 .map_err(|error| if is_timeout(&error) { timed_out() } else { cut() })?;
             if chunk.length() == 0 {
                 break;
+            }
+            if chunks.total() == 0
+                && let Some(refusal) = refused_by_head(&chunk, limits)
+            {
+                let _ = reader.cancel();
+                return Err(refusal);
             }
             chunks.push(chunk);
             if chunks.total() > most {

@@ -45,6 +45,7 @@ pub(crate) fn router(app: App) -> Router {
             "/api/admin/settings",
             get(admin::settings::list::get_settings).patch(admin::settings::change::patch_settings),
         )
+        .route("/api/admin/purge", post(admin::purge::post_purge))
         .route("/api/images/{id}", delete(images::delete::delete_image))
         .fallback(not_found)
         .layer(from_fn(within_deadline));

@@ -7,12 +7,14 @@ use std::process::ExitCode;
 
 use super::{CommandError, configuration::check_secret, connect::DatabaseArgs, say};
 use crate::{
+    address_keys,
     audit::{self, Actor, Entry},
     clock::{Clock, SystemClock},
     database::DatabaseError,
     entropy::SystemEntropy,
     identity::keyring,
     seal::{Purpose, Sealer},
+    settings,
 };
 
 /// Flags of `kado keys`.
@@ -29,7 +31,7 @@ enum Action {
         #[command(flatten)]
         database: DatabaseArgs,
     },
-    /// Seal every private key anew with the newest secret, so that older ones can be dropped from JWT_SECRET.
+    /// Seal every private key, address key and secret setting anew with the newest secret, so that older ones can be dropped from JWT_SECRET.
     Reseal {
         /// Secrets, newest first, comma-separated; the one that sealed a key must still be listed.
         #[arg(
@@ -70,7 +72,13 @@ async fn reseal(secret: &Secret, database: &DatabaseArgs) -> Result<(), CommandE
     let sealer = Sealer::new(secret, Purpose::SIGNING_KEYS);
     let mut connection = database.connect_as_system("keys reseal").await?;
     let mut transaction = connection.begin().await.map_err(DatabaseError::from)?;
-    let count = keyring::reseal(&mut transaction, &sealer, &SystemEntropy)
+    let mut count = keyring::reseal(&mut transaction, &sealer, &SystemEntropy)
+        .await
+        .map_err(|error| CommandError::configuration(&error))?;
+    let sealer = Sealer::new(secret, Purpose::ADDRESS_KEYS);
+    count += address_keys::reseal(&mut transaction, &sealer, &SystemEntropy).await?;
+    let sealer = Sealer::new(secret, Purpose::SETTINGS);
+    count += settings::check_secrets(&mut transaction, &sealer, Some(&SystemEntropy))
         .await
         .map_err(|error| CommandError::configuration(&error))?;
     let entry = Entry {
@@ -86,6 +94,6 @@ async fn reseal(secret: &Secret, database: &DatabaseArgs) -> Result<(), CommandE
     };
     audit::record(&mut transaction, entry).await?;
     transaction.commit().await.map_err(DatabaseError::from)?;
-    say(&format!("sealed {count} keys with the newest secret"));
+    say(&format!("sealed {count} keys and secrets with the newest secret"));
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The command line. Exit codes: 0 fine, 64 bad usage or configuration, 70 anything that went wrong in between, and 1
 //! where `kado image` could not make some of several pictures.
 
+mod address_keys;
+mod cache;
 mod configuration;
 mod connect;
 mod doctor;
@@ -10,6 +12,7 @@ mod seed;
 mod serve;
 mod sessions;
 mod settings;
+mod sign;
 mod startup;
 mod sweep;
 mod tenants;
@@ -53,10 +56,14 @@ enum Command {
     Sessions(sessions::Args),
     /// Show the signing keys, or seal them anew.
     Keys(keys::Args),
+    /// Make, list or retire the keys that image addresses are signed with.
+    AddressKeys(address_keys::Args),
+    /// Sign an image address.
+    Sign(sign::Args),
     /// Check configuration, database, schema, roles, secrets and blob store; one line each.
     Doctor(Box<doctor::Args>),
-    /// Run the cache service behind workerd's Cache API.
-    Cache(kado_cache::Args),
+    /// Run the cache service behind workerd's Cache API, or purge what caches have.
+    Cache(cache::Args),
     /// Run the self-hosted edge: workerd as gateway, a pool of it for transforms, dispatcher and egress.
     Edge(Box<kado_edge_host::Args>),
     /// Transform pictures: a file, a folder or a pattern, by the options of an image's address.
@@ -167,11 +174,10 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Settings(args) => settings::run(args).await,
         Command::Sessions(args) => sessions::run(args).await,
         Command::Keys(args) => keys::run(args).await,
+        Command::AddressKeys(args) => address_keys::run(args).await,
+        Command::Sign(args) => sign::run(&args),
         Command::Doctor(args) => doctor::run(*args).await,
-        Command::Cache(args) => {
-            kado_cache::run(args).await?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Cache(args) => cache::run(args).await,
         Command::Edge(args) => {
             kado_edge_host::run(*args).await?;
             Ok(ExitCode::SUCCESS)

@@ -1,5 +1,6 @@
 //! `kado serve`: listeners, start-up, drain.
 
+use kado_edge_host::Poster;
 use std::{
     net::{IpAddr, SocketAddr},
     process::ExitCode,
@@ -15,7 +16,7 @@ use tokio::{
 
 use super::{CommandError, configuration, startup, sweep};
 use crate::{
-    api,
+    api, cdn,
     clock::SystemClock,
     database::Database,
     entropy::SystemEntropy,
@@ -85,6 +86,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
     });
     let app = Arc::new(service.map_err(|error| CommandError::configuration(&error))?);
 
+    let poster = Poster::new().map_err(|error| CommandError::failed(&error))?;
     let (stop, stopped) = watch::channel(false);
     let mut listeners = JoinSet::new();
     for (name, address, router) in [
@@ -99,7 +101,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
         listeners.spawn(serve(listener, router, stopped.clone()));
     }
     let refused = tokio::select! {
-        refused = start_then_sweep(App::clone(&app)) => Some(refused),
+        refused = start_then_work(App::clone(&app), poster) => Some(refused),
         signal = signals.next() => {
             tracing::info!(event = "draining", signal);
             None
@@ -121,9 +123,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
 }
 
 /// Ends only where this process can never serve.
-async fn start_then_sweep(app: App) -> startup::Refusal {
+async fn start_then_work(app: App, poster: Poster) -> startup::Refusal {
     match startup::complete(&app).await {
-        Ok(()) => sweep::forever(app).await,
+        Ok(()) => tokio::select! {
+            never = sweep::forever(App::clone(&app)) => never,
+            never = cdn::forever(app, poster) => never,
+        },
         Err(refusal) => refusal,
     }
 }

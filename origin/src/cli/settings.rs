@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use kado_shared::{
+    secret::Secret,
     settings::{SETTINGS, find, validate},
     tenant::{TenantId, normalize_host},
 };
@@ -9,11 +10,13 @@ use serde_json::{Map, Value};
 use sqlx::{Connection, PgConnection};
 use std::process::ExitCode;
 
-use super::{CommandError, connect::DatabaseArgs, say};
+use super::{CommandError, configuration::check_secret, connect::DatabaseArgs, say};
 use crate::{
     audit::{self, Actor, Entry},
     clock::{Clock, SystemClock},
     database::DatabaseError,
+    entropy::SystemEntropy,
+    seal::{Purpose, Sealer},
     settings,
 };
 
@@ -37,8 +40,17 @@ enum Action {
     Set {
         /// Name of the setting.
         name: String,
-        /// Value as JSON: 2048, true, '"text"', '[]'; null takes the value back.
+        /// Value as JSON: 2048, true, '"text"', '[]'; null takes the value back. A secret is `-`: one line of standard input.
         value: String,
+        /// Secrets that seal a secret setting, newest first, comma-separated.
+        #[arg(
+            long,
+            env = "JWT_SECRET",
+            hide_env_values = true,
+            default_value = "",
+            hide_default_value = true
+        )]
+        jwt_secret: String,
         #[command(flatten)]
         scope: Scope,
     },
@@ -56,7 +68,12 @@ struct Scope {
 pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
     match args.action {
         Action::Get { name, scope } => get(name.as_deref(), &scope).await?,
-        Action::Set { name, value, scope } => set(&name, &value, &scope).await?,
+        Action::Set {
+            name,
+            value,
+            jwt_secret,
+            scope,
+        } => set(&name, &value, &Secret::new(jwt_secret), &scope).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -90,19 +107,33 @@ async fn get(name: Option<&str>, scope: &Scope) -> Result<(), CommandError> {
     Ok(())
 }
 
-async fn set(name: &str, text: &str, scope: &Scope) -> Result<(), CommandError> {
+async fn set(name: &str, text: &str, jwt_secret: &Secret, scope: &Scope) -> Result<(), CommandError> {
     let wrong = |detail: String| CommandError::Configuration(format!("{name}: {detail}"));
     let setting = find(name).ok_or_else(|| unknown(name))?;
-    if setting.secret {
-        return Err(wrong("is a secret and cannot be given on a command line".to_owned()));
-    }
-    let value: Value = serde_json::from_str(text).map_err(|error| wrong(format!("{text:?} is not JSON ({error})")))?;
-    let value = (!value.is_null()).then_some(value);
+    let plain = match (setting.secret, text) {
+        (true, "-") => Some(Secret::new(first_line(std::io::stdin().lock()))),
+        (true, "null") | (false, _) => None,
+        (true, _) => {
+            let detail = "is a secret: write - and give it as one line of standard input, so that no list of processes \
+                          and no shell remembers it";
+            return Err(wrong(detail.to_owned()));
+        }
+    };
+    let value: Value = match &plain {
+        Some(plain) => plain.expose().into(),
+        None => serde_json::from_str(text).map_err(|error| wrong(format!("{text:?} is not JSON ({error})")))?,
+    };
+    let mut value = (!value.is_null()).then_some(value);
     if let Some(value) = &value {
         validate(name, value).map_err(wrong)?;
     }
     let mut connection = scope.database.connect_as_system("settings set").await?;
     let tenant = resolve(&mut connection, scope.tenant.as_deref()).await?;
+    if let Some(plain) = plain {
+        check_secret("JWT_SECRET", jwt_secret).map_err(CommandError::Configuration)?;
+        let sealer = Sealer::new(jwt_secret, Purpose::SETTINGS);
+        value = settings::seal_secret(&sealer, tenant, name, plain.expose(), &SystemEntropy);
+    }
     change(&mut connection, tenant, name, value).await?;
     say(&format!("{name} = {text}"));
     Ok(())
@@ -120,7 +151,9 @@ async fn change(
     let layers = settings::load(&mut transaction, tenant.unwrap_or(TenantId(uuid::Uuid::nil()))).await?;
     let layer = if tenant.is_some() { layers.tenant } else { layers.global };
     settings::write(&mut transaction, tenant, name, value.as_ref(), None, now).await?;
+    let secret = find(name).is_some_and(|setting| setting.secret);
     let one = |value: Option<Value>| {
+        let value = value.map(|value| if secret { "********".into() } else { value });
         Some(Value::Object(Map::from_iter([(
             name.to_owned(),
             value.unwrap_or_default(),
@@ -141,15 +174,30 @@ async fn change(
     Ok(transaction.commit().await?)
 }
 
+/// The first line of what is given, without its end.
+fn first_line(mut given: impl std::io::BufRead) -> String {
+    let mut line = String::new();
+    // What cannot be read is empty, and that is no secret.
+    let _ = given.read_line(&mut line);
+    line.trim_end_matches(['\r', '\n']).to_owned()
+}
+
 async fn resolve(connection: &mut PgConnection, host: Option<&str>) -> Result<Option<TenantId>, CommandError> {
-    let Some(given) = host else { return Ok(None) };
+    match host {
+        Some(host) => tenant_of(connection, host).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The tenant that has a host.
+pub(super) async fn tenant_of(connection: &mut PgConnection, given: &str) -> Result<TenantId, CommandError> {
     let host =
         normalize_host(given).ok_or_else(|| CommandError::Configuration(format!("{given:?} is no host name")))?;
     let id = sqlx::query_scalar!("select tenant_id from tenant_hosts where host = $1", host)
         .fetch_optional(connection)
         .await
         .map_err(DatabaseError::from)?;
-    id.map(|id| Some(TenantId(id)))
+    id.map(TenantId)
         .ok_or_else(|| CommandError::Configuration(format!("no tenant has the host {host}")))
 }
 

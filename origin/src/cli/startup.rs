@@ -5,10 +5,12 @@
 use std::time::Duration;
 
 use crate::{
+    address_keys::{self, AddressKeyError},
     database::{DatabaseError, MIN_SCHEMA, RoleError, SchemaState, check_role, schema_state},
     http::failure::chain,
     identity::keyring::KeyringError,
     service::App,
+    settings::{self, SecretsError},
 };
 
 /// Pause between attempts.
@@ -21,6 +23,10 @@ pub(super) enum Refusal {
     Role(#[from] RoleError),
     #[error(transparent)]
     Keys(KeyringError),
+    #[error(transparent)]
+    AddressKeys(AddressKeyError),
+    #[error(transparent)]
+    Settings(SecretsError),
 }
 
 /// What start-up is still waiting for.
@@ -89,6 +95,18 @@ async fn steps(app: &App) -> Result<(), Step> {
         Err(error @ KeyringError::NoActiveKey) => return Err(Step::Wait(error.to_string())),
         Err(error) => return Err(Step::Never(Refusal::Keys(error))),
     }
+    let mut system = system_pool.acquire().await.map_err(DatabaseError::from)?;
+    match address_keys::check_all(&mut system, &app.address_sealer).await {
+        Ok(()) => {}
+        Err(AddressKeyError::Database(error)) => return Err(error.into()),
+        Err(error) => return Err(Step::Never(Refusal::AddressKeys(error))),
+    }
+    match settings::check_secrets(&mut system, &app.settings_sealer, None).await {
+        Ok(_) => {}
+        Err(SecretsError::Database(error)) => return Err(error.into()),
+        Err(error) => return Err(Step::Never(Refusal::Settings(error))),
+    }
+    drop(system);
     app.blobs
         .check(app.entropy.uuid())
         .await

@@ -1,10 +1,13 @@
-//! What nobody asks for any more, removed now and then: old sessions and delays, bytes without pictures, remains of uploads.
+//! What nobody asks for any more, removed now and then: old sessions and delays, bytes without pictures, remains of
+//! uploads, purges that outlived every cached picture.
 
 use kado_shared::tenant::TenantId;
 use std::time::{Duration, SystemTime};
 use time::Duration as Span;
 
-use crate::{api::remove_unreferenced, blobs::BlobHash, database::DatabaseError, http::failure::chain, service::App};
+use crate::{
+    api::remove_unreferenced, blobs::BlobHash, database::DatabaseError, http::failure::chain, purges, service::App,
+};
 
 /// Time between sweeps.
 const EVERY: Duration = Duration::from_secs(300);
@@ -33,8 +36,9 @@ pub(super) async fn forever(app: App) -> ! {
                     delays,
                     blobs,
                     pending,
+                    purges,
                 } = swept;
-                tracing::info!(event = "swept", sessions, delays, blobs, pending);
+                tracing::info!(event = "swept", sessions, delays, blobs, pending, purges);
             }
             // The next round tries again.
             Err(error) => tracing::warn!(event = "sweep-failed", error = %chain(&error)),
@@ -49,6 +53,7 @@ struct Swept {
     delays: u64,
     blobs: u64,
     pending: u32,
+    purges: u64,
 }
 
 async fn once(app: &App) -> Result<Swept, DatabaseError> {
@@ -92,11 +97,13 @@ async fn once(app: &App) -> Result<Swept, DatabaseError> {
             tracing::warn!(event = "pending-sweep-failed", error = %error);
             0
         });
+    let purges = purges::sweep(pool, now, BATCH).await?;
     Ok(Swept {
         sessions,
         delays,
         blobs,
         pending,
+        purges,
     })
 }
 

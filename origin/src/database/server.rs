@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use super::DatabaseError;
 
 /// Oldest schema that this binary works on. A newer one is fine: migrations expand first and contract a release later.
-pub(crate) const MIN_SCHEMA: i64 = 6;
+pub(crate) const MIN_SCHEMA: i64 = 22;
 
 /// How the schema compares with [`MIN_SCHEMA`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,9 +158,10 @@ mod tests {
         ));
         let mut connection = database.superuser().acquire().await.unwrap();
         migration::down(&mut connection, 1).await.unwrap();
-        assert_eq!(
-            schema_state(pools.app()).await.unwrap(),
-            SchemaState::TooOld(MIN_SCHEMA - 1)
+        let state = schema_state(pools.app()).await.unwrap();
+        assert!(
+            matches!(state, SchemaState::TooOld(version) if version < MIN_SCHEMA),
+            "{state:?}"
         );
     }
 }

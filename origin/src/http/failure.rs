@@ -84,6 +84,11 @@ impl Failure {
         Self::new(Code::Unavailable, detail).retry_after(RETRY_AFTER_SECONDS)
     }
 
+    /// A limit is used up, and when it will not be.
+    pub(crate) fn rate_limited(policy: &str, seconds: u64, detail: impl Into<String>) -> Self {
+        Self::of(Problem::new(Code::RateLimited, detail).with_violated_policy(policy)).retry_after(seconds)
+    }
+
     /// Everything that could do the work is taken.
     pub(crate) fn busy(detail: impl Into<String>) -> Self {
         Self::new(Code::Busy, detail).retry_after(1)

@@ -18,12 +18,14 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
+    address_keys::{self, AddressKeyError},
     database::DatabaseError,
     http::{extract::query_pairs, failure::Failure},
     identity::{
         keyring::{self, KeyringError},
         session::TOKEN_LIFE,
     },
+    purges,
     service::App,
     settings,
 };
@@ -42,6 +44,8 @@ pub(crate) enum ConfigError {
     Database(#[from] DatabaseError),
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    #[error(transparent)]
+    AddressKeys(#[from] AddressKeyError),
     #[error("the edge's state is missing")]
     NoState,
 }
@@ -53,7 +57,8 @@ impl IntoResponse for ConfigError {
             Self::BadHost => Failure::field("host", "must be a host name"),
             Self::Database(error) => error.into(),
             Self::Keyring(error) => error.into(),
-            defect @ Self::NoState => Failure::internal(&defect),
+            Self::AddressKeys(AddressKeyError::Database(error)) => error.into(),
+            defect @ (Self::AddressKeys(_) | Self::NoState) => Failure::internal(&defect),
         };
         failure.into_response()
     }
@@ -138,6 +143,9 @@ async fn load_site(connection: &mut PgConnection, host: &str) -> Result<Site, Co
 async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Result<EdgeConfig, ConfigError> {
     let layers = settings::load(connection, site.tenant).await?;
     let revoked = load_revoked(connection, site.tenant, app.clock.now()).await?;
+    let purges = purges::for_edge(connection, site.tenant, app.clock.now()).await?;
+    let presets = purges::preset_generations(connection, site.tenant).await?;
+    let address_keys = address_keys::active(connection, site.tenant, &app.address_sealer).await?;
     let keys = keyring::published(connection, app.clock.now()).await?;
     let count = |number: i64| u64::try_from(number).unwrap_or(0);
     Ok(EdgeConfig {
@@ -153,10 +161,12 @@ async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Re
             name: site.name,
             generation: count(site.tenant_generation),
             settings: layers.for_edge(),
+            presets,
+            address_keys,
         },
         keys,
         revoked,
-        purges: Vec::new(),
+        purges,
         restore_id: site.restore_id,
     })
 }

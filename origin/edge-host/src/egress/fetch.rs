@@ -18,8 +18,9 @@ use url::Host;
 use super::FetchError;
 use super::body::{BodyLimits, GuardedBody};
 use super::connect::{Stream, tcp, tls};
+use super::failures::{Failures, SourceFailure};
 use super::guard::Guard;
-use super::host_slots::HostSlots;
+use super::host_slots::{HostSlot, HostSlots};
 use super::request::SourceRequest;
 use super::resolve::Resolve;
 use crate::http1::{AbortOnDrop, Body, empty};
@@ -48,6 +49,8 @@ pub(crate) struct Limits {
     pub(crate) min_rate: u64,
     pub(crate) grace: Duration,
     pub(crate) per_host: usize,
+    /// How long a source's failure is remembered.
+    pub(crate) remember: Duration,
 }
 
 impl Default for Limits {
@@ -59,6 +62,7 @@ impl Default for Limits {
             min_rate: 4 * 1024,
             grace: Duration::from_secs(5),
             per_host: 8,
+            remember: Duration::from_secs(3),
         }
     }
 }
@@ -70,6 +74,7 @@ pub(crate) struct Fetcher {
     tls: Arc<ClientConfig>,
     limits: Limits,
     hosts: HostSlots,
+    failures: Failures,
     pub(crate) counts: Arc<Counts>,
 }
 
@@ -100,6 +105,7 @@ impl Fetcher {
             tls,
             limits,
             hosts: HostSlots::new(limits.per_host),
+            failures: Failures::new(limits.remember),
             counts: Arc::default(),
         }
     }
@@ -136,6 +142,35 @@ impl Fetcher {
     async fn fetch_by(&self, asked: &SourceRequest, deadline: Instant) -> Result<Response<Body>, FetchError> {
         let host = asked.host();
         let slot = self.hosts.enter(host.clone()).await;
+        let address = asked.url.as_str();
+        // Looked at with a place in hand: who waited for one learns of those before.
+        match self.failures.of(address) {
+            Some(SourceFailure::Fetch(error)) => return Err(error),
+            Some(SourceFailure::Status(status)) => {
+                let mut again = Response::new(empty());
+                *again.status_mut() = status;
+                return Ok(again);
+            }
+            None => {}
+        }
+        let answer = self.ask(asked, deadline, host, slot).await;
+        let failure = match &answer {
+            Ok(answer) => SourceFailure::of_status(answer.status()),
+            Err(error) => SourceFailure::of_error(*error),
+        };
+        if let Some(failure) = failure {
+            self.failures.note(address, failure);
+        }
+        answer
+    }
+
+    async fn ask(
+        &self,
+        asked: &SourceRequest,
+        deadline: Instant,
+        host: String,
+        slot: HostSlot,
+    ) -> Result<Response<Body>, FetchError> {
         let addresses = self.addresses(asked, &host).await?;
         let stream = tcp(&addresses, asked.port, self.limits.connect).await?;
         let stream: Box<dyn Stream> = if asked.is_tls() {

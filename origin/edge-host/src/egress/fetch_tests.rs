@@ -13,6 +13,9 @@ use crate::egress::resolve::Lookup;
 use crate::egress::tls::config_with;
 use crate::http1::BodyError;
 
+#[path = "hostile_tests.rs"]
+mod hostile;
+
 /// A listener that answers every connection with fixed bytes, and counts them.
 struct Source {
     address: SocketAddr,
@@ -117,6 +120,7 @@ fn fetcher(resolver: Arc<Answers>) -> Fetcher {
         min_rate: 10_000,
         grace: Duration::from_millis(300),
         per_host: 2,
+        remember: Duration::ZERO,
     };
     Fetcher::new(
         resolver,

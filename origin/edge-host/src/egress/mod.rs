@@ -5,9 +5,11 @@
 
 mod body;
 mod connect;
+mod failures;
 mod fetch;
 mod guard;
 mod host_slots;
+mod post;
 mod request;
 mod resolve;
 mod service;
@@ -16,6 +18,7 @@ mod whole;
 
 pub(crate) use fetch::{Counts, Fetcher, Limits};
 pub(crate) use guard::Guard;
+pub use post::{PostError, Poster};
 pub(crate) use request::SourceRequest;
 pub(crate) use resolve::SystemResolver;
 pub(crate) use service::Egress;

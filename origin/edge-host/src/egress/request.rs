@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use kado_shared::headers::{KADO_ALLOW_PORT, KADO_ALLOW_PRIVATE, KADO_MAX_BYTES, KADO_SOURCE, KADO_TIMEOUT_MS};
+use kado_shared::headers::{
+    KADO_ALLOW_PORT, KADO_ALLOW_PRIVATE, KADO_MAX_BYTES, KADO_SOURCE, KADO_TIMEOUT_MS, KADO_VIA,
+};
 use url::{Host, Url};
 
 use super::FetchError;
 
-/// The `Via` field of the request that this fetch is for.
-pub(crate) const KADO_VIA: &str = "kado-via";
 /// What we add to `Via`, and know a loop by.
 pub(crate) const VIA: &str = "1.1 kado";
 
@@ -117,7 +117,8 @@ fn via(inbound: Option<&str>) -> Result<String, FetchError> {
     let inbound = inbound.unwrap_or_default().trim();
     let loops = inbound
         .split(',')
-        .any(|hop| hop.split_ascii_whitespace().nth(1) == Some("kado"));
+        .filter_map(|hop| hop.split_ascii_whitespace().nth(1))
+        .any(|name| name.eq_ignore_ascii_case("kado"));
     match inbound {
         _ if loops || inbound.len() > LONGEST_VIA => Err(FetchError::Protocol),
         "" => Ok(VIA.to_owned()),
@@ -231,7 +232,7 @@ mod tests {
             Ok("1.1 proxy, 2 other, 1.1 kado".to_owned())
         );
         assert_eq!(with("1.1 proxy, 1.1 kado"), Err(FetchError::Protocol));
-        assert_eq!(with("2  kado (x)"), Err(FetchError::Protocol));
+        assert_eq!(with("2  Kado (x)"), Err(FetchError::Protocol));
         assert_eq!(with("1.1 mikado"), Ok("1.1 mikado, 1.1 kado".to_owned()));
     }
 

@@ -430,6 +430,7 @@ impl Job {
             request_id: "request-of-a-test".to_owned(),
             client_ip: "192.0.2.1".to_owned(),
             traceparent: None,
+            via: None,
         }
         .to_header()
     }

@@ -13,6 +13,7 @@ use crate::{
     blobs::{BlobError, BlobHash},
     database::DatabaseError,
     http::{authentication::SignedIn, extract::IdInPath, failure::Failure},
+    purges::Order,
     service::App,
 };
 
@@ -71,6 +72,10 @@ pub(crate) async fn delete_image(
     .fetch_one(transaction.connection())
     .await
     .map_err(DatabaseError::from)?;
+    // What caches have of it is gone with it.
+    Order::of_source(&format!("u/{id}"))
+        .carry_out(transaction.connection(), tenant, None, app.clock.now())
+        .await?;
     let mut entry = principal.entry(&app, "images.delete");
     entry.target = Some(id.to_string());
     entry.before = Some(json!({ "sha256": hash.to_string() }));

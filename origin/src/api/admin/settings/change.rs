@@ -11,7 +11,7 @@ use kado_shared::{
 };
 use serde_json::{Map, Value};
 
-use super::list::answer;
+use super::{MASK, list::answer};
 use crate::{
     audit,
     database::DatabaseError,
@@ -27,6 +27,8 @@ pub(crate) enum ChangeError {
     Fields(Vec<FieldError>),
     #[error("the settings have changed since they were read")]
     Stale,
+    #[error("JWT_SECRET lists no secret that could seal a setting")]
+    NoSecret,
     #[error(transparent)]
     Database(#[from] DatabaseError),
 }
@@ -39,6 +41,7 @@ impl IntoResponse for ChangeError {
                 Code::PreconditionFailed,
                 "The settings have changed since they were read: read them again and repeat the change",
             ),
+            defect @ Self::NoSecret => Failure::internal(&defect),
             Self::Database(error) => error.into(),
         };
         failure.into_response()
@@ -61,7 +64,21 @@ pub(crate) async fn patch_settings(
     }
     let (mut old, mut new) = (Values::new(), Values::new());
     for (name, value) in &changes {
-        let wanted = (!value.is_null()).then_some(value);
+        let secret = find(name).is_some_and(|setting| setting.secret);
+        if secret && value == MASK {
+            // As it was read: unchanged.
+            continue;
+        }
+        let sealed;
+        let wanted = match value.as_str() {
+            _ if value.is_null() => None,
+            Some(plain) if secret => {
+                sealed = settings::seal_secret(&app.settings_sealer, Some(tenant), name, plain, &*app.entropy)
+                    .ok_or(ChangeError::NoSecret)?;
+                Some(&sealed)
+            }
+            _ => Some(value),
+        };
         let current = before.tenant.get(name);
         if wanted == current {
             continue;
@@ -75,8 +92,12 @@ pub(crate) async fn patch_settings(
             app.clock.now(),
         )
         .await?;
-        old.insert(name.clone(), current.cloned().unwrap_or_default());
-        new.insert(name.clone(), value.clone());
+        let shown = |value: Option<&Value>| match value {
+            Some(_) if secret => Value::from(MASK),
+            value => value.cloned().unwrap_or_default(),
+        };
+        old.insert(name.clone(), shown(current));
+        new.insert(name.clone(), shown(wanted));
     }
     if !new.is_empty() {
         let mut entry = principal.entry(&app, "settings.update");
@@ -89,12 +110,11 @@ pub(crate) async fn patch_settings(
     Ok(answer(&after).into_response())
 }
 
-/// Every fault at once. What a secret setting may be is right here too, but none is declared that could be stored plainly.
+/// Every fault at once.
 fn check(changes: &Map<String, Value>) -> Result<(), ChangeError> {
     let fault = |(name, value): (&String, &Value)| {
         let verdict = match find(name) {
             None => Err("there is no such setting".to_owned()),
-            Some(setting) if setting.secret => Err("is a secret and cannot be changed here".to_owned()),
             Some(_) if value.is_null() => Ok(()),
             Some(_) => validate(name, value),
         };
