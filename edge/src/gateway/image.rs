@@ -14,7 +14,7 @@ use kado_shared::{
 use worker::Context;
 
 use super::{
-    Facts, Gateway, limits,
+    Facts, Gateway, credentials, limits,
     rendering::{self, Found, Order},
     snapshot::{self, Snapshot},
 };
@@ -47,8 +47,11 @@ pub(super) async fn serve(
     }
     let snapshot = snapshot::of_host(gateway, &exchange.host, context).await?;
     facts.tenant = Some(snapshot.config.tenant.id.to_string());
-    facts.limit = Some("images");
-    let standing = limits::check(gateway, exchange, &snapshot, "limitImages", "images").await?;
+    let mut standing = limits::check(gateway, exchange, facts, &snapshot, "limitImages").await?;
+    if limits::must_know_who(exchange, &snapshot) {
+        let who = credentials::who_if_told(gateway, exchange, &snapshot).await;
+        standing = standing.and(limits::check_who(gateway, exchange, facts, &snapshot, &who).await?);
+    }
     let result = picture(gateway, exchange, context, facts, &snapshot, options, source).await;
     standing.on(result)
 }
@@ -96,13 +99,7 @@ async fn picture(
     }
     facts.cache = Some("miss");
     facts.lane = Some("edge");
-    let standing = match limits::check(gateway, exchange, snapshot, "limitTransform", "transform").await {
-        Ok(standing) => standing,
-        Err(refusal) => {
-            facts.limit = Some("transform");
-            return Err(refusal);
-        }
-    };
+    let standing = limits::check_miss(gateway, exchange, facts, snapshot).await?;
     let made = rendering::obtain(gateway, context, &order).await;
     let result = match (made, order.fallback) {
         (Ok(entry), _) => Ok(conditional(exchange, entry.into_answer(js::now_ms(), &vary))),

@@ -65,7 +65,8 @@ pub(crate) struct Facts {
     pub(crate) tenant: Option<String>,
     pub(crate) user: Option<String>,
     pub(crate) cache: Option<&'static str>,
-    pub(crate) limit: Option<&'static str>,
+    /// Every limit that counted it, and what that said.
+    pub(crate) limits: Vec<(String, limits::Outcome)>,
     pub(crate) lane: Option<&'static str>,
 }
 
@@ -147,7 +148,11 @@ async fn serve(gateway: &Gateway, exchange: &Exchange, context: &Context, facts:
         }
         Route::Readiness => {
             facts.route = "/api/health";
-            api(forward::readiness(gateway, exchange).await)
+            let result = match limits::check_readiness(gateway, exchange, facts).await {
+                Ok(standing) => standing.on(forward::readiness(gateway, exchange).await),
+                Err(refusal) => Err(refusal),
+            };
+            api(result)
         }
         Route::Image { options, source } => {
             facts.route = "/img/{options}/{source}";
@@ -186,9 +191,7 @@ async fn api_request(
     if exchange.method == "OPTIONS" && exchange.header("access-control-request-method").is_some() {
         return Ok(Answer::empty(204));
     }
-    let (setting, name) = forwarded.limit;
-    let standing = limits::check(gateway, exchange, snapshot, setting, name).await?;
-    facts.limit = Some(name);
+    let mut standing = limits::check(gateway, exchange, facts, snapshot, forwarded.limit.0).await?;
     let result = async {
         check_body_size(exchange, snapshot, forwarded)?;
         if forwarded.credentials != Credentials::None {
@@ -203,7 +206,14 @@ async fn api_request(
                 let detail = "the edge has not heard of the origin for 15 minutes, so it takes no token's word";
                 return Err(Refusal::new(Code::Unavailable, detail).with("retry-after", "30"));
             }
-            facts.user = credentials::check(gateway, exchange, snapshot, forwarded.credentials).await?;
+            let who = credentials::check(gateway, exchange, snapshot, forwarded.credentials).await?;
+            facts.user.clone_from(&who.user);
+            let of_who = limits::check_who(gateway, exchange, facts, snapshot, &who).await?;
+            standing = std::mem::take(&mut standing).and(of_who);
+        } else if limits::must_know_who(exchange, snapshot) {
+            let who = credentials::who_if_told(gateway, exchange, snapshot).await;
+            let of_who = limits::check_who(gateway, exchange, facts, snapshot, &who).await?;
+            standing = std::mem::take(&mut standing).and(of_who);
         }
         forward::pass_on(gateway, exchange, &snapshot.config.tenant.id.to_string()).await
     }
@@ -253,7 +263,7 @@ fn log(exchange: &Exchange, answer: &Answer, facts: &Facts) {
     let bytes = answer
         .header("content-length")
         .and_then(|length| length.parse::<u64>().ok());
-    crate::log::line(&serde_json::json!({
+    let mut line = serde_json::json!({
         "level": if answer.status() >= 500 { "error" } else { "info" },
         "event": "request",
         "role": "gateway",
@@ -267,8 +277,11 @@ fn log(exchange: &Exchange, answer: &Answer, facts: &Facts) {
         "tenant": facts.tenant,
         "user": facts.user,
         "cache": facts.cache,
-        "limit": facts.limit,
         "lane": facts.lane,
         "clientIp": exchange.client_ip_text(),
-    }));
+    });
+    if let Some(fields) = line.as_object_mut() {
+        fields.extend(limits::for_log(&facts.limits));
+    }
+    crate::log::line(&line);
 }

@@ -13,6 +13,8 @@ use std::{
 use futures_util::future::{Either, select};
 use kado_shared::{
     edge_config::{self, AWAIT_MS, EdgeConfig, Freshness},
+    edge_token::Judge,
+    limits::Policy,
     problem::Code,
     settings::Settings,
     tenant,
@@ -34,6 +36,8 @@ const RETRY_MS: u64 = 500;
 pub(crate) struct Snapshot {
     pub(crate) config: Rc<EdgeConfig>,
     pub(crate) settings: Rc<Settings>,
+    pub(crate) policy: Rc<Policy>,
+    pub(crate) judge: Rc<Judge>,
     /// When the origin was last heard of, Unix milliseconds.
     pub(crate) confirmed_ms: u64,
 }
@@ -128,23 +132,26 @@ pub(crate) async fn insist(gateway: &Gateway, host: &str) -> Option<Snapshot> {
     HOSTS.with_borrow(|hosts| hosts.get(&host).and_then(|known| known.snapshot.clone()))
 }
 
-/// Fetches a newer snapshot at once, at most once in 5 s, and says whether there is one; for a token whose key is unknown.
+/// What is known after a token's key was not: a snapshot fetched at once, at most one in 5 s however many ask, or what
+/// others have fetched meanwhile.
 pub(crate) async fn renew_for_unknown_key(gateway: &Gateway, host: &str) -> Option<Snapshot> {
     const APART_MS: u64 = 5_000;
     let host = tenant::normalize_host(host)?;
     let now = js::now_ms();
-    let allowed = HOSTS.with_borrow_mut(|hosts| {
+    let (first, confirmed_ms, under_way) = HOSTS.with_borrow_mut(|hosts| {
         let known = hosts.get_mut(&host)?;
-        let old = now.saturating_sub(known.confirmed_ms.max(known.attempt_ms)) >= APART_MS;
-        if old {
+        let first = now.saturating_sub(known.confirmed_ms.max(known.attempt_ms)) >= APART_MS;
+        let under_way = known.attempt_ms > known.confirmed_ms && now.saturating_sub(known.attempt_ms) < AWAIT_MS;
+        if first {
             known.attempt_ms = now;
         }
-        Some(old)
+        Some((first, known.confirmed_ms, under_way))
     })?;
-    if !allowed {
-        return None;
+    if first {
+        renew(gateway, &host).await;
+    } else if under_way {
+        await_other(&host, confirmed_ms).await;
     }
-    renew(gateway, &host).await;
     HOSTS.with_borrow(|hosts| hosts.get(&host).and_then(|known| known.snapshot.clone()))
 }
 
@@ -313,7 +320,9 @@ fn learn(host: &str, config: EdgeConfig, confirmed_ms: u64) -> Snapshot {
     }
     let settings = Rc::new(config.settings());
     let snapshot = Snapshot {
+        judge: Rc::new(Judge::of(&config)),
         config: Rc::new(config),
+        policy: Rc::new(Policy::of(&settings)),
         settings,
         confirmed_ms,
     };
