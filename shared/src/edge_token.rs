@@ -89,7 +89,7 @@ mod tests {
     use super::{Judge, Verified};
     use crate::{
         claims::{AccessClaims, Expiry, Jwk, LEEWAY, Role, SigningKey, TokenError, sign},
-        edge_config::{EdgeConfig, Global, SCHEMA, Tenant},
+        edge_config::{EdgeConfig, Global, LimitStore, SCHEMA, Tenant},
         tenant::TenantId,
     };
     use std::collections::BTreeMap;
@@ -114,6 +114,7 @@ mod tests {
                 issuer: "https://kado.example".into(),
                 epoch: 4,
                 generation: 1,
+                limits: LimitStore::Gateway,
             },
             tenant: Tenant {
                 id: TenantId(Uuid::from_u128(5)),

@@ -3,12 +3,14 @@
 //! Everything here is a pure rule: no I/O, no clock, no randomness of its own. Times are Unix seconds or milliseconds
 //! handed in by the caller; random bytes too. What only one side needs does not belong here.
 
+pub mod api_key;
 pub mod cache_key;
 pub mod claims;
 pub mod client_ip;
 pub mod cors;
 pub mod edge_config;
 pub mod edge_token;
+pub mod gateways;
 pub mod headers;
 pub mod ip_guard;
 pub mod job;

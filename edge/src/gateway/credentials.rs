@@ -4,6 +4,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use kado_shared::{
+    api_key::START,
     claims::{Expiry, TokenError, Verifier},
     edge_token::Verified,
     problem::Code,
@@ -12,7 +13,7 @@ use kado_shared::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Gateway,
+    Gateway, api_keys,
     limits::Who,
     route::Credentials,
     snapshot::{self, Snapshot},
@@ -42,10 +43,10 @@ enum Presented {
     None,
 }
 
-/// Checks a request's credentials and says whose they are; nobody for an API key, which only the origin knows.
+/// Checks a request's credentials and says whose they are.
 ///
 /// # Errors
-/// 401 and 400 with `WWW-Authenticate` (RFC 6750), 403 for a cookie on a cross-site request.
+/// 401, 400 and 403 with `WWW-Authenticate` (RFC 6750), 403 for a cookie on a cross-site request.
 pub(crate) async fn check(
     gateway: &Gateway,
     exchange: &Exchange,
@@ -67,7 +68,9 @@ pub(crate) async fn check(
             return Err(Refusal::new(Code::BadRequest, detail)
                 .with("www-authenticate", format!("{CHALLENGE}, error=\"invalid_request\"")));
         }
-        Presented::Bearer(key) if key.starts_with("kado_") => return Ok(Who::default()),
+        Presented::Bearer(key) if key.starts_with(START) => {
+            return api_keys::check(gateway, exchange, snapshot, &key).await;
+        }
         Presented::Bearer(token) => token,
         Presented::Cookie(token) => {
             refuse_cross_site(exchange)?;
@@ -92,6 +95,7 @@ pub(crate) async fn check(
     verified
         .map(|verified| Who {
             user: Some(verified.claims.sub.to_string()),
+            ..Who::default()
         })
         .map_err(invalid)
 }

@@ -4,6 +4,7 @@
 //! (credentials), and then the picture or the origin. Every answer leaves through one place, which adds what all answers
 //! carry and writes the one log line.
 
+mod api_keys;
 mod credentials;
 mod forward;
 mod image;

@@ -208,13 +208,13 @@ async fn first_sight(gateway: &Gateway, host: &str) -> Result<Option<Snapshot>, 
 }
 
 async fn renew(gateway: &Gateway, host: &str) {
-    let revision = HOSTS.with_borrow(|hosts| {
+    let etag = HOSTS.with_borrow(|hosts| {
         hosts
             .get(host)
-            .and_then(|known| known.snapshot.as_ref().map(|snapshot| snapshot.config.revision))
+            .and_then(|known| known.snapshot.as_ref().map(|snapshot| snapshot.config.etag()))
     });
     let asked_ms = js::now_ms();
-    match ask_origin(gateway, host, revision).await {
+    match ask_origin(gateway, host, etag).await {
         Fetched::Config { config, json } => {
             let snapshot = learn(host, *config, asked_ms);
             object::store(&gateway.env, host, &json, snapshot.confirmed_ms).await;
@@ -231,12 +231,11 @@ async fn renew(gateway: &Gateway, host: &str) {
     }
 }
 
-async fn ask_origin(gateway: &Gateway, host: &str, revision: Option<u64>) -> Fetched {
+async fn ask_origin(gateway: &Gateway, host: &str, etag: Option<String>) -> Fetched {
     let path = format!(
         "/internal/edge-config?host={}",
         host.replace('[', "%5B").replace(']', "%5D")
     );
-    let etag = revision.map(|revision| format!("\"{revision}\""));
     let extra: Vec<_> = etag.iter().map(|etag| ("if-none-match", etag.as_str())).collect();
     let principal = internal::Principal {
         tenant: "",

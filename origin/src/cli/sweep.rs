@@ -4,7 +4,9 @@ use kado_shared::tenant::TenantId;
 use std::time::{Duration, SystemTime};
 use time::Duration as Span;
 
-use crate::{api::remove_unreferenced, blobs::BlobHash, database::DatabaseError, http::failure::chain, service::App};
+use crate::{
+    api::remove_unreferenced, blobs::BlobHash, database::DatabaseError, http::failure::chain, limits, service::App,
+};
 
 /// Time between sweeps.
 const EVERY: Duration = Duration::from_secs(300);
@@ -25,6 +27,9 @@ pub(super) async fn forever(app: App) -> ! {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        if let Err(error) = limits::sweep(&app.database).await {
+            tracing::warn!(event = "sweep-failed", error = %chain(&error));
+        }
         match once(&app).await {
             Ok(swept) if swept == Swept::default() => {}
             Ok(swept) => {

@@ -228,12 +228,12 @@ pub(crate) async fn end(
 pub(crate) async fn end_others(
     connection: &mut PgConnection,
     user: Uuid,
-    but: Uuid,
+    but: Option<Uuid>,
     reason: &str,
     now: OffsetDateTime,
 ) -> Result<u64, DatabaseError> {
     let ended = sqlx::query!(
-        "update sessions set ended_at = $3, end_reason = $4 where user_id = $1 and id <> $2 and ended_at is null",
+        "update sessions set ended_at = $3, end_reason = $4 where user_id = $1 and id is distinct from $2 and ended_at is null",
         user,
         but,
         now,

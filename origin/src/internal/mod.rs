@@ -1,12 +1,15 @@
 //! What the edge asks for itself, on a listener and with a key of its own. Clients never get here.
 
 mod blob;
+mod credentials;
 mod edge_config;
+mod gateways;
+mod limit;
 
 use axum::{
     Router,
     middleware::{from_fn, from_fn_with_state},
-    routing::get,
+    routing::{get, post},
 };
 
 use crate::{
@@ -24,6 +27,9 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/internal/edge-config", get(edge_config::get_edge_config))
         .route("/internal/blobs/u/{id}", get(blob::get_blob))
+        .route(kado_shared::api_key::PATH, post(credentials::post_credentials))
+        .route("/internal/limit", post(limit::post_limit))
+        .route(kado_shared::gateways::PATH, post(gateways::post_gateways))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(within_deadline))

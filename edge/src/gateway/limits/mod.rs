@@ -4,11 +4,17 @@
 //! mode counts like the others, but refuses nobody and tells the client nothing.
 
 mod local;
+mod store;
 
 use std::borrow::Cow;
 
 use kado_shared::{
-    limits::{Decision, OnFailure, Rule, Subject, headers, key, policy::BUILT_IN, protocol::Take},
+    edge_config::LimitStore,
+    limits::{
+        Decision, OnFailure, Rule, Subject, headers, key,
+        policy::{API_KEY_LIMIT, BUILT_IN},
+        protocol::Take,
+    },
     problem::{Code, Problem},
     settings::Settings,
 };
@@ -20,8 +26,8 @@ use crate::{
     answer::{Answer, Refusal},
     exchange::Exchange,
     js,
-    objects::rate_limiter,
 };
+use store::Counters;
 
 /// What a rule said to a request, for its log line and for counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,20 +128,20 @@ pub(crate) async fn check(
     setting: &str,
 ) -> Result<Standing, Refusal> {
     let mut standing = built_in(gateway, exchange, facts, snapshot, setting).await?;
-    let tenant = snapshot.config.tenant.id;
+    let tenant = snapshot.config.tenant.id.to_string();
     for named in snapshot.policy.rules_for(&exchange.path) {
         let keys = match named.subject {
             Subject::Ip => client_keys(exchange),
             Subject::Tenant => vec![("all".to_owned(), 1)],
             Subject::User | Subject::ApiKey => continue,
         };
-        let site = tenant.to_string();
-        standing = standing.and(admit(gateway, facts, &site, &named.name, named.rule, keys).await?);
+        let counters = counters_of(&tenant, snapshot);
+        standing = standing.and(admit(gateway, facts, counters, &named.name, named.rule, keys).await?);
     }
     Ok(standing)
 }
 
-/// Counts a request under the tenant's rules for whoever asks.
+/// Counts a request under the tenant's rules for whoever asks, and under the limit of their API key.
 ///
 /// # Errors
 /// As [`check`].
@@ -147,14 +153,15 @@ pub(crate) async fn check_who(
     who: &Who,
 ) -> Result<Standing, Refusal> {
     let mut standing = Standing::default();
-    let site = snapshot.config.tenant.id.to_string();
+    let tenant = snapshot.config.tenant.id.to_string();
+    let counters = counters_of(&tenant, snapshot);
     for named in snapshot.policy.rules_for(&exchange.path) {
         let known = match named.subject {
             Subject::User => who.user.as_ref().map(|user| format!("user/{user}")),
             Subject::ApiKey | Subject::Ip | Subject::Tenant => None,
         };
         if let Some(key) = known {
-            standing = standing.and(admit(gateway, facts, &site, &named.name, named.rule, vec![(key, 1)]).await?);
+            standing = standing.and(admit(gateway, facts, counters, &named.name, named.rule, vec![(key, 1)]).await?);
         }
     }
     Ok(standing)
@@ -182,9 +189,10 @@ pub(crate) async fn check_miss(
     let Some(rule) = snapshot.policy.built_in("limitTransformTenant") else {
         return Ok(standing);
     };
-    let site = snapshot.config.tenant.id.to_string();
+    let tenant = snapshot.config.tenant.id.to_string();
+    let counters = counters_of(&tenant, snapshot);
     let all = vec![("all".to_owned(), 1)];
-    Ok(standing.and(admit(gateway, facts, &site, "transform-tenant", rule, all).await?))
+    Ok(standing.and(admit(gateway, facts, counters, "transform-tenant", rule, all).await?))
 }
 
 /// Counts a question after readiness. It belongs to no tenant and must be answered whatever is away, so the default rule
@@ -198,7 +206,13 @@ pub(crate) async fn check_readiness(
     facts: &mut Facts,
 ) -> Result<Standing, Refusal> {
     match Settings::default().limit("limitApi") {
-        Some(rule) => admit(gateway, facts, "site", "health", rule, client_keys(exchange)).await,
+        Some(rule) => {
+            let own = Counters {
+                tenant: "",
+                store: LimitStore::Gateway,
+            };
+            admit(gateway, facts, own, "health", rule, client_keys(exchange)).await
+        }
         None => Ok(Standing::default()),
     }
 }
@@ -217,8 +231,23 @@ async fn built_in(
     let (Some(rule), Some(name)) = (snapshot.policy.built_in(setting), name) else {
         return Ok(Standing::default());
     };
-    let site = snapshot.config.tenant.id.to_string();
-    admit(gateway, facts, &site, name, rule, client_keys(exchange)).await
+    let tenant = snapshot.config.tenant.id.to_string();
+    admit(
+        gateway,
+        facts,
+        counters_of(&tenant, snapshot),
+        name,
+        rule,
+        client_keys(exchange),
+    )
+    .await
+}
+
+fn counters_of<'a>(tenant: &'a str, snapshot: &Snapshot) -> Counters<'a> {
+    Counters {
+        tenant,
+        store: snapshot.config.global.limits,
+    }
 }
 
 /// Keys of the client's address. Without one there is no peer: only the runtime itself asks like this.
@@ -230,7 +259,7 @@ fn client_keys(exchange: &Exchange) -> Vec<(String, u32)> {
 async fn admit(
     gateway: &Gateway,
     facts: &mut Facts,
-    site: &str,
+    counters: Counters<'_>,
     name: &str,
     rule: Rule,
     keys: Vec<(String, u32)>,
@@ -241,8 +270,8 @@ async fn admit(
             quota: rule.quota.saturating_mul(factor),
             ..rule
         };
-        let key = format!("{site}/{name}/{subject}");
-        let decision = match decide(gateway, name, key, rule).await {
+        let key = format!("{name}/{subject}");
+        let decision = match decide(gateway, counters, name, key, rule).await {
             Ok(decision) => decision,
             Err(error) => return limiter_away(facts, name, &rule, &error),
         };
@@ -292,15 +321,22 @@ fn limiter_away(facts: &mut Facts, name: &str, rule: &Rule, error: &JsValue) -> 
     }
 }
 
-async fn decide(gateway: &Gateway, name: &str, key: String, rule: Rule) -> Result<Decision, JsValue> {
+async fn decide(
+    gateway: &Gateway,
+    counters: Counters<'_>,
+    name: &str,
+    key: String,
+    rule: Rule,
+) -> Result<Decision, JsValue> {
     let now = js::now_ms();
-    if let Some(decision) = local::decide(&key, &rule, now) {
+    let known_as = format!("{}/{key}", counters.tenant);
+    if let Some(decision) = local::decide(&known_as, &rule, now) {
         return Ok(decision);
     }
-    let wanted = local::wanted(&key, &rule, now);
+    let wanted = local::wanted(&known_as, &rule, now);
     let take = Take { key, rule, wanted };
-    let taken = rate_limiter::take(&gateway.env, name, &take, gateway.one_object_per_key()).await?;
-    local::note(take.key, rule, taken, wanted, js::now_ms());
+    let taken = store::take(gateway, counters, name, &take).await?;
+    local::note(known_as, rule, taken, wanted, js::now_ms());
     let spare = taken.granted.saturating_sub(1);
     Ok(Decision {
         admitted: taken.granted > 0,

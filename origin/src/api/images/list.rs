@@ -16,7 +16,8 @@ use crate::{
     service::App,
 };
 
-const DEFAULT_LIMIT: i64 = 50;
+/// Items of a page where nobody says how many.
+pub(crate) const DEFAULT_LIMIT: i64 = 50;
 const LIMITS: std::ops::RangeInclusive<i64> = 1..=200;
 
 #[derive(Debug, Serialize)]
@@ -75,7 +76,8 @@ pub(crate) async fn get_images(
     }))
 }
 
-fn parse_limit(text: &str) -> Result<i64, Failure> {
+/// How many items of a page are wished for.
+pub(crate) fn parse_limit(text: &str) -> Result<i64, Failure> {
     let limit = text.parse().ok().filter(|limit| LIMITS.contains(limit));
     limit.ok_or_else(|| {
         Failure::field(
@@ -87,9 +89,9 @@ fn parse_limit(text: &str) -> Result<i64, Failure> {
 
 /// Position after which a page begins: microseconds and identifier, in a form that clients need not understand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cursor {
-    created_at: OffsetDateTime,
-    id: Uuid,
+pub(crate) struct Cursor {
+    pub(crate) created_at: OffsetDateTime,
+    pub(crate) id: Uuid,
 }
 
 impl std::fmt::Display for Cursor {
@@ -103,7 +105,7 @@ impl std::fmt::Display for Cursor {
 }
 
 impl Cursor {
-    fn parse(text: &str) -> Result<Self, Failure> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let parse = || {
             let bytes: [u8; 24] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
             let (time, id) = bytes.split_at(8);

@@ -44,7 +44,8 @@ impl Links {
     }
 }
 
-fn timestamp(moment: OffsetDateTime) -> String {
+/// A moment as clients read it: RFC 3339, UTC.
+pub(crate) fn timestamp(moment: OffsetDateTime) -> String {
     moment.format(&Rfc3339).unwrap_or_default()
 }
 
