@@ -20,6 +20,7 @@ pub mod problem;
 pub mod recent;
 pub mod redact;
 pub mod request_id;
+pub mod rotation;
 pub mod secret;
 pub mod security_headers;
 pub mod settings;

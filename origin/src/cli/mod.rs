@@ -8,6 +8,7 @@ mod keys;
 mod migrate;
 mod seed;
 mod serve;
+mod sessions;
 mod settings;
 mod startup;
 mod sweep;
@@ -48,6 +49,8 @@ enum Command {
     Tenants(tenants::Args),
     /// Read and change settings.
     Settings(settings::Args),
+    /// End sessions.
+    Sessions(sessions::Args),
     /// Show the signing keys, or seal them anew.
     Keys(keys::Args),
     /// Check configuration, database, schema, roles, secrets and blob store; one line each.
@@ -162,6 +165,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Seed(args) => seed::run(args).await,
         Command::Tenants(args) => tenants::run(args).await,
         Command::Settings(args) => settings::run(args).await,
+        Command::Sessions(args) => sessions::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Doctor(args) => doctor::run(*args).await,
         Command::Cache(args) => {

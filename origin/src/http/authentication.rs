@@ -6,7 +6,7 @@ use axum::{
 };
 use kado_shared::{
     api_key::{self, Fingerprint, Requirement, Scope},
-    claims::{Expiry, Role},
+    claims::{AccessClaims, Expiry, Role},
     problem::Code,
     tenant::normalize_host,
 };
@@ -55,6 +55,8 @@ pub(crate) struct Principal {
     pub(crate) role: Role,
     /// The session; none for an API key.
     pub(crate) session: Option<Uuid>,
+    /// Whether the token came as a cookie.
+    pub(crate) is_cookie: bool,
     pub(crate) must_change_password: bool,
     /// Revision of the configuration that was current when the session was checked.
     pub(crate) revision: u64,
@@ -128,7 +130,32 @@ enum Presented {
     Cookie(String),
 }
 
-async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure> {
+/// A token that is rightly signed for this tenant, though it may have expired, and how it came. Its session has not been
+/// looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct SignedToken {
+    pub(crate) caller: Caller,
+    pub(crate) request_id: RequestId,
+    pub(crate) claims: AccessClaims,
+    pub(crate) is_cookie: bool,
+}
+
+impl FromRequestParts<App> for SignedToken {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let token = signed_token(parts, app, Expiry::Ignored).await?;
+        if token.is_cookie && !parts.method.is_safe() {
+            let mut transaction = app.database.begin(token.caller.tenant).await?;
+            require_same_site(transaction.connection(), &parts.method, &parts.headers).await?;
+            transaction.commit().await?;
+        }
+        Ok(token)
+    }
+}
+
+/// On whose behalf the edge speaks, and in which request.
+fn asked(parts: &Parts) -> Result<(Caller, RequestId), Failure> {
     let extension = |name: &str| Failure::internal(&Unsigned(name.to_owned()));
     let caller = parts
         .extensions
@@ -140,30 +167,49 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
         .get::<RequestId>()
         .cloned()
         .ok_or_else(|| extension("request id"))?;
+    Ok((caller, request_id))
+}
+
+async fn signed_token(parts: &Parts, app: &App, expiry: Expiry) -> Result<SignedToken, Failure> {
+    let (caller, request_id) = asked(parts)?;
     let presented = presented(&parts.headers)?.ok_or_else(unauthorized)?;
     let (Presented::Bearer(token) | Presented::Cookie(token)) = &presented;
-    if let Presented::Bearer(key) = &presented
-        && key.starts_with(api_key::START)
-    {
-        return authenticate_key(parts, app, caller, request_id, key).await;
-    }
-    let now = app.clock.now();
     let keys = app.keyring.current().await?;
     let claims = keys
         .verifier
-        .verify(token, unix(now), Expiry::Required)
+        .verify(token, unix(app.clock.now()), expiry)
         .map_err(|error| invalid_token(&error))?;
     if claims.tenant != caller.tenant {
         return Err(invalid_token(&session::Refusal::OtherTenant));
     }
+    Ok(SignedToken {
+        caller,
+        request_id,
+        claims,
+        is_cookie: matches!(presented, Presented::Cookie(_)),
+    })
+}
 
+async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure> {
+    if let Some(Presented::Bearer(key)) = presented(&parts.headers)?
+        && key.starts_with(api_key::START)
+    {
+        return authenticate_key(parts, app, &key).await;
+    }
+    let SignedToken {
+        caller,
+        request_id,
+        claims,
+        is_cookie,
+    } = signed_token(parts, app, Expiry::Required).await?;
+    let now = app.clock.now();
     let mut transaction = app.database.begin(caller.tenant).await?;
     let stored = session::load(transaction.connection(), claims.sid)
         .await?
         .ok_or_else(|| invalid_token(&session::Refusal::NoSession))?;
     let lifetimes = lifetimes(app, transaction.connection(), &caller, &stored).await?;
     session::check(&claims, caller.tenant, &stored, lifetimes, now).map_err(|refusal| invalid_token(&refusal))?;
-    if matches!(presented, Presented::Cookie(_)) && !parts.method.is_safe() {
+    if is_cookie && !parts.method.is_safe() {
         require_same_site(transaction.connection(), &parts.method, &parts.headers).await?;
     }
     if session::is_due(&stored, now) {
@@ -180,6 +226,7 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
         email: stored.email,
         role: stored.role,
         session: Some(claims.sid),
+        is_cookie,
         must_change_password: stored.must_change_password,
         revision: stored.revision,
         request_id,
@@ -187,13 +234,8 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
 }
 
 /// An API key speaks for its user, on the routes that its scopes open.
-async fn authenticate_key(
-    parts: &Parts,
-    app: &App,
-    caller: Caller,
-    request_id: RequestId,
-    key: &str,
-) -> Result<Principal, Failure> {
+async fn authenticate_key(parts: &Parts, app: &App, key: &str) -> Result<Principal, Failure> {
+    let (caller, request_id) = asked(parts)?;
     let fingerprint = Fingerprint::of(key).ok_or_else(|| invalid_token(&stored_key::Refusal::Malformed))?;
     let now = app.clock.now();
     let mut transaction = app.database.begin(caller.tenant).await?;
@@ -217,6 +259,7 @@ async fn authenticate_key(
         email: stored.email,
         role: stored.role,
         session: None,
+        is_cookie: false,
         must_change_password: false,
         revision: stored.revision,
         request_id,
@@ -239,7 +282,8 @@ fn not_enough(scope: Option<Scope>) -> Failure {
 #[error("an endpoint that needs a {0} is mounted outside the middleware that provides it")]
 struct Unsigned(String);
 
-async fn lifetimes(
+/// How long the session may live, and be idle.
+pub(crate) async fn lifetimes(
     app: &App,
     connection: &mut PgConnection,
     caller: &Caller,
@@ -330,7 +374,7 @@ fn unauthorized() -> Failure {
 }
 
 /// One answer for every reason: which one it was is for the log.
-fn invalid_token(reason: &dyn std::error::Error) -> Failure {
+pub(crate) fn invalid_token(reason: &dyn std::error::Error) -> Failure {
     Failure::new(Code::InvalidToken, "The access token is not valid, or not any more")
         .because(reason)
         .header(

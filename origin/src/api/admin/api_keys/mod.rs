@@ -9,12 +9,12 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::api::images::timestamp;
+use crate::api::page::timestamp;
 
 /// A key as administrators see it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct KeyView {
+pub(crate) struct KeyView {
     id: Uuid,
     name: String,
     /// What the key begins with, to find it in a configuration: `kado_<prefix>`.
