@@ -4,7 +4,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use kado_shared::{
-    api_key::START,
+    api_key::{Requirement, START, requirement},
     claims::{Expiry, TokenError, Verifier},
     edge_token::Verified,
     problem::Code,
@@ -98,6 +98,21 @@ pub(crate) async fn check(
             ..Who::default()
         })
         .map_err(invalid)
+}
+
+/// What credentials a request must have: where a key is sent to a route that is open but that keys have a scope for, the
+/// key must be right, and its limit holds.
+pub(crate) fn wanted(exchange: &Exchange, by_route: Credentials) -> Credentials {
+    let sends_key = || {
+        let authorization = exchange.header("authorization");
+        matches!(presented(authorization.as_deref(), None), Presented::Bearer(key) if key.starts_with(START))
+    };
+    let has_scope = matches!(requirement(&exchange.method, &exchange.path), Requirement::Scope(_));
+    if by_route == Credentials::None && has_scope && sends_key() {
+        Credentials::Required
+    } else {
+        by_route
+    }
 }
 
 /// Who asks, on a route that is open to all: credentials that do not count are those of nobody.

@@ -195,7 +195,8 @@ async fn api_request(
     let mut standing = limits::check(gateway, exchange, facts, snapshot, forwarded.limit.0).await?;
     let result = async {
         check_body_size(exchange, snapshot, forwarded)?;
-        if forwarded.credentials != Credentials::None {
+        let wanted = credentials::wanted(exchange, forwarded.credentials);
+        if wanted != Credentials::None {
             let too_old = |snapshot: &Snapshot| js::now_ms().saturating_sub(snapshot.confirmed_ms) > TOO_OLD_MS;
             let insisted = if too_old(snapshot) {
                 snapshot::insist(gateway, &exchange.host).await
@@ -207,7 +208,7 @@ async fn api_request(
                 let detail = "the edge has not heard of the origin for 15 minutes, so it takes no token's word";
                 return Err(Refusal::new(Code::Unavailable, detail).with("retry-after", "30"));
             }
-            let who = credentials::check(gateway, exchange, snapshot, forwarded.credentials).await?;
+            let who = credentials::check(gateway, exchange, snapshot, wanted).await?;
             facts.user.clone_from(&who.user);
             let of_who = limits::check_who(gateway, exchange, facts, snapshot, &who).await?;
             standing = std::mem::take(&mut standing).and(of_who);

@@ -114,6 +114,9 @@ impl Said {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Who {
     pub(crate) user: Option<String>,
+    pub(crate) api_key: Option<String>,
+    /// The limit that the key brings with it.
+    pub(crate) key_limit: Option<Rule>,
 }
 
 /// Counts a request under a built-in limit, and under the tenant's rules that need not know who asks.
@@ -155,10 +158,15 @@ pub(crate) async fn check_who(
     let mut standing = Standing::default();
     let tenant = snapshot.config.tenant.id.to_string();
     let counters = counters_of(&tenant, snapshot);
+    if let (Some(key), Some(rule)) = (&who.api_key, who.key_limit) {
+        let keys = vec![(format!("key/{key}"), 1)];
+        standing = standing.and(admit(gateway, facts, counters, API_KEY_LIMIT, rule, keys).await?);
+    }
     for named in snapshot.policy.rules_for(&exchange.path) {
         let known = match named.subject {
             Subject::User => who.user.as_ref().map(|user| format!("user/{user}")),
-            Subject::ApiKey | Subject::Ip | Subject::Tenant => None,
+            Subject::ApiKey => who.api_key.as_ref().map(|key| format!("key/{key}")),
+            Subject::Ip | Subject::Tenant => None,
         };
         if let Some(key) = known {
             standing = standing.and(admit(gateway, facts, counters, &named.name, named.rule, vec![(key, 1)]).await?);
