@@ -4,6 +4,7 @@
 //! handed in by the caller; random bytes too. What only one side needs does not belong here.
 
 pub mod api_key;
+pub mod breaker;
 pub mod cache_key;
 pub mod claims;
 pub mod client_ip;
