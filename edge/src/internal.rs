@@ -54,6 +54,24 @@ pub(crate) fn sign(
     Ok(())
 }
 
+/// Asks the origin's internal listener with POST and a JSON body.
+pub(crate) async fn post(
+    environment: &Environment,
+    service: Option<&JsValue>,
+    path: &str,
+    principal: &Principal<'_>,
+    body: &str,
+    timeout_ms: u64,
+) -> Result<Response, JsValue> {
+    let url = format!("{}{path}", environment.internal_url);
+    let headers = [("content-type", "application/json")];
+    let request = js::request("POST", &url, &headers, Some(&JsValue::from_str(body)), Some(timeout_ms))?;
+    let body_sha256: [u8; 32] = Sha256::digest(body.as_bytes()).into();
+    let keys = &environment.internal_keys;
+    sign(&request.headers(), keys, principal, "POST", path, Some(body_sha256))?;
+    js::fetch(service, &request).await
+}
+
 /// Asks the origin's internal listener with GET.
 pub(crate) async fn get(
     environment: &Environment,

@@ -1,6 +1,7 @@
 //! Everything a request may need, built once.
 
 use kado_shared::{
+    edge_config::LimitStore,
     secret::Secret,
     signature::{EdgeKeys, Purpose, WeakSecret},
 };
@@ -19,6 +20,7 @@ use crate::{
         keyring::Keyring,
         password::{HashError, Passwords},
     },
+    limits::SharedLimits,
     readiness::Readiness,
     redis::Redis,
     seal::{self, Sealer},
@@ -39,6 +41,7 @@ pub(crate) struct Service {
     pub(crate) entropy: SharedEntropy,
     pub(crate) database: Database,
     pub(crate) redis: Option<Redis>,
+    pub(crate) limits: SharedLimits,
     pub(crate) blobs: BlobStore,
     pub(crate) forward: EdgeGuard,
     pub(crate) internal: EdgeGuard,
@@ -83,6 +86,14 @@ pub(crate) enum BuildError {
 }
 
 impl Service {
+    /// Where gateways count limits: with Redis they share them.
+    pub(crate) const fn limit_store(&self) -> LimitStore {
+        match self.redis {
+            Some(_) => LimitStore::Shared,
+            None => LimitStore::Gateway,
+        }
+    }
+
     /// Puts a service together; it asks nothing of anybody yet.
     pub(crate) fn build(parts: Parts) -> Result<Self, BuildError> {
         let sealer = Sealer::new(&parts.jwt_secret, seal::Purpose::SIGNING_KEYS);
@@ -109,6 +120,7 @@ impl Service {
             entropy: parts.entropy,
             database: parts.database,
             redis: parts.redis,
+            limits: SharedLimits::default(),
             blobs: parts.blobs,
             public_url: parts.public_url,
         })

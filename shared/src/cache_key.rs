@@ -54,7 +54,7 @@ pub fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::of;
     use crate::{
-        edge_config::{EdgeConfig, Global, SCHEMA, Tenant},
+        edge_config::{EdgeConfig, Global, LimitStore, SCHEMA, Tenant},
         tenant::TenantId,
     };
     use std::collections::{BTreeMap, HashSet};
@@ -68,6 +68,7 @@ mod tests {
                 issuer: String::new(),
                 epoch: 0,
                 generation: 1,
+                limits: LimitStore::Gateway,
             },
             tenant: Tenant {
                 id: TenantId(Uuid::from_u128(tenant)),

@@ -54,6 +54,20 @@ pub struct Global {
     pub epoch: u64,
     /// Cache generation of everything.
     pub generation: u64,
+    /// Where limits are counted.
+    #[serde(default)]
+    pub limits: LimitStore,
+}
+
+/// Where limits are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitStore {
+    /// In the gateway's own objects: there is one gateway, or its objects are everywhere the same.
+    #[default]
+    Gateway,
+    /// At the origin, in Redis: there may be several gateways.
+    Shared,
 }
 
 /// What holds for one tenant.
@@ -112,10 +126,25 @@ impl EdgeConfig {
         }
     }
 
+    /// The document's ETag: what changes it is its revision, and how the origin was configured.
+    #[must_use]
+    pub fn etag(&self) -> String {
+        etag(self.revision, self.global.limits)
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings::from_layers([&self.tenant.settings])
+    }
+}
+
+/// The ETag of a revision; see [`EdgeConfig::etag`].
+#[must_use]
+pub fn etag(revision: u64, limits: LimitStore) -> String {
+    match limits {
+        LimitStore::Gateway => format!("\"{revision}\""),
+        LimitStore::Shared => format!("\"{revision}-shared\""),
     }
 }
 
@@ -142,7 +171,7 @@ pub const fn freshness(age_ms: u64) -> Freshness {
 
 #[cfg(test)]
 mod tests {
-    use super::{ConfigError, EdgeConfig, Freshness, Global, SCHEMA, Tenant, freshness};
+    use super::{ConfigError, EdgeConfig, Freshness, Global, LimitStore, SCHEMA, Tenant, freshness};
     use crate::tenant::TenantId;
     use std::collections::BTreeMap;
     use uuid::Uuid;
@@ -155,6 +184,7 @@ mod tests {
                 issuer: "https://kado.example".into(),
                 epoch: 1,
                 generation: 1,
+                limits: LimitStore::Gateway,
             },
             tenant: Tenant {
                 id: TenantId(Uuid::nil()),

@@ -4,6 +4,7 @@
 //! handed in by the caller; random bytes too. What only one side needs does not belong here.
 
 pub mod address_signature;
+pub mod api_key;
 pub mod breaker;
 pub mod cache_key;
 pub mod claims;
@@ -11,6 +12,8 @@ pub mod client_ip;
 pub mod conditional;
 pub mod cors;
 pub mod edge_config;
+pub mod edge_token;
+pub mod gateways;
 pub mod headers;
 pub mod ip_guard;
 pub mod job;
@@ -19,6 +22,7 @@ pub mod limits;
 pub mod path_guard;
 pub mod problem;
 pub mod purge;
+pub mod recent;
 pub mod redact;
 pub mod request_id;
 pub mod rotation;

@@ -57,6 +57,8 @@ codes! {
     InvalidCredentials = 401, "invalid-credentials", "The credentials are not valid";
     /// Signed in, but not allowed.
     Forbidden = 403, "forbidden", "This is not allowed";
+    /// The credential is right, but not for this (RFC 6750).
+    InsufficientScope = 403, "insufficient-scope", "The credential is not good for this";
     /// A cross-site request where only the site's own pages may ask.
     CrossSite = 403, "cross-site-request", "The request came from another site";
     /// The first password must be changed before anything else.

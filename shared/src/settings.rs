@@ -4,7 +4,10 @@
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-use crate::{limits::Rule, source::AllowedSource};
+use crate::{
+    limits::{NamedRule, Rule},
+    source::AllowedSource,
+};
 
 /// What a setting's value may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,6 +45,8 @@ pub enum Kind {
     Sources,
     /// A rate limit; see [`Rule`].
     Limit,
+    /// Rate limits by path; see [`NamedRule`].
+    LimitRules,
 }
 
 /// One setting.
@@ -135,12 +140,17 @@ settings! {
     "limitTransform", "limits", Kind::Limit,
         r#"{"quota":60,"windowSeconds":60,"mode":"strict","onFailure":"open"}"#, EDGE,
         "Image requests of one address that miss the cache";
+    "limitTransformTenant", "limits", Kind::Limit,
+        r#"{"quota":3000,"windowSeconds":60,"mode":"fast","onFailure":"open"}"#, EDGE,
+        "Image requests of the whole tenant that miss the cache";
     "limitImages", "limits", Kind::Limit,
         r#"{"quota":600,"windowSeconds":60,"mode":"fast","onFailure":"open"}"#, EDGE,
         "Image requests of one address";
     "limitApi", "limits", Kind::Limit,
         r#"{"quota":300,"windowSeconds":60,"mode":"fast","onFailure":"open"}"#, EDGE,
         "API requests of one address";
+    "limitRules", "limits", Kind::LimitRules, "[]", EDGE,
+        "Further limits, by path and by address, user, API key or tenant; a request must be admitted by all";
 }
 
 /// The declaration of a setting.
@@ -198,6 +208,7 @@ pub fn validate(name: &str, value: &Value) -> Result<(), String> {
         }
         Kind::Sources => AllowedSource::list_from_json(value).map(|_| ()),
         Kind::Limit => Rule::from_json(value).map(|_| ()),
+        Kind::LimitRules => NamedRule::list_from_json(value).map(|_| ()),
     }
 }
 
@@ -335,6 +346,7 @@ mod tests {
                 json!({"quota": 0, "windowSeconds": 60, "mode": "fast"}),
                 "quota",
             ),
+            ("limitRules", json!([{"name": "x"}]), "rule 1"),
             ("watermarkColor", json!("#f28c2"), "#f28c28"),
             ("watermarkColor", json!("#+28c28"), "#f28c28"),
             ("noSuchSetting", json!(1), "no setting"),

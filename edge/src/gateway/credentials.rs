@@ -1,13 +1,20 @@
 //! Credentials as the edge checks them: enough to turn away what cannot be right. The origin checks again, against the
 //! database.
 
+use std::{cell::RefCell, rc::Rc};
+
 use kado_shared::{
-    claims::{AccessClaims, Expiry, TokenError, Verifier},
+    api_key::{Requirement, START, requirement},
+    claims::{Expiry, TokenError, Verifier},
+    edge_token::Verified,
     problem::Code,
+    recent::Recent,
 };
+use sha2::{Digest, Sha256};
 
 use super::{
-    Gateway,
+    Gateway, api_keys,
+    limits::Who,
     route::Credentials,
     snapshot::{self, Snapshot},
 };
@@ -15,27 +22,37 @@ use crate::{answer::Refusal, exchange::Exchange, js};
 
 /// Name of the session cookie.
 const COOKIE: &str = "__Host-kado";
+/// Challenge to whoever sent no credentials, or none that this is the place for.
+const CHALLENGE: &str = "Bearer realm=\"kado\"";
+/// Tokens whose signature an isolate remembers to be right.
+const MOST_TOKENS: usize = 4096;
+
+thread_local! {
+    /// By SHA-256, so that no token lies in memory longer than its request. Whether one still counts is asked at each use.
+    static VERIFIED: RefCell<Recent<[u8; 32], Rc<Verified>>> = RefCell::new(Recent::new(MOST_TOKENS));
+}
 
 /// A credential as it was presented.
 #[derive(Debug, PartialEq, Eq)]
 enum Presented {
     Bearer(String),
     Cookie(String),
-    /// Something else than `Bearer`, or an empty token.
+    /// `Bearer` without a token, or with something behind it.
     Malformed,
+    /// None, or one of a scheme that is none of ours.
     None,
 }
 
-/// Checks a request's credentials and says whose they are; `None` for an API key, which only the origin knows.
+/// Checks a request's credentials and says whose they are.
 ///
 /// # Errors
-/// 401 with `WWW-Authenticate` (RFC 6750), 403 for a cookie on a cross-site request.
+/// 401, 400 and 403 with `WWW-Authenticate` (RFC 6750), 403 for a cookie on a cross-site request.
 pub(crate) async fn check(
     gateway: &Gateway,
     exchange: &Exchange,
     snapshot: &Snapshot,
     wanted: Credentials,
-) -> Result<Option<String>, Refusal> {
+) -> Result<Who, Refusal> {
     let token = match presented(
         exchange.header("authorization").as_deref(),
         exchange.header("cookie").as_deref(),
@@ -43,15 +60,17 @@ pub(crate) async fn check(
         Presented::None => {
             return Err(
                 Refusal::new(Code::Unauthorized, "send a token: Authorization: Bearer <token>")
-                    .with("www-authenticate", "Bearer realm=\"kado\""),
+                    .with("www-authenticate", CHALLENGE),
             );
         }
         Presented::Malformed => {
             let detail = "the Authorization header must be: Bearer <token>";
-            return Err(Refusal::new(Code::Unauthorized, detail)
-                .with("www-authenticate", "Bearer realm=\"kado\", error=\"invalid_request\""));
+            return Err(Refusal::new(Code::BadRequest, detail)
+                .with("www-authenticate", format!("{CHALLENGE}, error=\"invalid_request\"")));
         }
-        Presented::Bearer(key) if key.starts_with("kado_") => return Ok(None),
+        Presented::Bearer(key) if key.starts_with(START) => {
+            return api_keys::check(gateway, exchange, snapshot, &key).await;
+        }
         Presented::Bearer(token) => token,
         Presented::Cookie(token) => {
             refuse_cross_site(exchange)?;
@@ -63,7 +82,7 @@ pub(crate) async fn check(
     } else {
         Expiry::Required
     };
-    let claims = match judge(&token, snapshot, expiry) {
+    let verified = match judge(&token, snapshot, expiry) {
         Err(TokenError::UnknownKey) if Verifier::key_id(&token).is_some() => {
             // A key younger than the snapshot: look once more, but not for everybody who invents a key.
             match snapshot::renew_for_unknown_key(gateway, &exchange.host).await {
@@ -73,24 +92,50 @@ pub(crate) async fn check(
         }
         judged => judged,
     };
-    claims.map(|claims| Some(claims.sub.to_string())).map_err(invalid)
+    verified
+        .map(|verified| Who {
+            user: Some(verified.claims.sub.to_string()),
+            ..Who::default()
+        })
+        .map_err(invalid)
 }
 
-fn judge(token: &str, snapshot: &Snapshot, expiry: Expiry) -> Result<AccessClaims, TokenError> {
-    let config = &snapshot.config;
-    let claims =
-        Verifier::new(&config.keys, config.global.issuer.as_str()).verify(token, js::now_ms() / 1000, expiry)?;
-    if claims.tenant != config.tenant.id {
-        return Err(TokenError::Foreign);
+/// What credentials a request must have: where a key is sent to a route that is open but that keys have a scope for, the
+/// key must be right, and its limit holds.
+pub(crate) fn wanted(exchange: &Exchange, by_route: Credentials) -> Credentials {
+    let sends_key = || {
+        let authorization = exchange.header("authorization");
+        matches!(presented(authorization.as_deref(), None), Presented::Bearer(key) if key.starts_with(START))
+    };
+    let has_scope = matches!(requirement(&exchange.method, &exchange.path), Requirement::Scope(_));
+    if by_route == Credentials::None && has_scope && sends_key() {
+        Credentials::Required
+    } else {
+        by_route
     }
-    if claims.epoch < config.global.epoch || config.revoked.contains(&claims.sid) {
-        return Err(TokenError::Expired);
+}
+
+/// Who asks, on a route that is open to all: credentials that do not count are those of nobody.
+pub(crate) async fn who_if_told(gateway: &Gateway, exchange: &Exchange, snapshot: &Snapshot) -> Who {
+    check(gateway, exchange, snapshot, Credentials::Required)
+        .await
+        .unwrap_or_default()
+}
+
+/// Judges a token, and checks its signature only where that is not remembered.
+fn judge(token: &str, snapshot: &Snapshot, expiry: Expiry) -> Result<Rc<Verified>, TokenError> {
+    let now = js::now_ms() / 1000;
+    let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+    if let Some(verified) = VERIFIED.with_borrow_mut(|known| known.get_mut(&hash).cloned()) {
+        return snapshot.judge.accept(&verified, now, expiry).map(|()| verified);
     }
-    Ok(claims)
+    let verified = Rc::new(snapshot.judge.verify(token, now)?);
+    VERIFIED.with_borrow_mut(|known| known.insert(hash, Rc::clone(&verified)));
+    snapshot.judge.accept(&verified, now, expiry).map(|()| verified)
 }
 
 fn invalid(error: TokenError) -> Refusal {
-    let challenge = format!("Bearer realm=\"kado\", error=\"invalid_token\", error_description=\"{error}\"");
+    let challenge = format!("{CHALLENGE}, error=\"invalid_token\", error_description=\"{error}\"");
     Refusal::new(Code::InvalidToken, error.to_string()).with("www-authenticate", challenge)
 }
 
@@ -100,9 +145,7 @@ fn refuse_cross_site(exchange: &Exchange) -> Result<(), Refusal> {
         return Ok(());
     }
     let site = exchange.header("sec-fetch-site");
-    let same_site = site
-        .as_deref()
-        .is_none_or(|site| matches!(site, "same-origin" | "none"));
+    let same_site = site.as_deref().is_none_or(|site| site == "same-origin");
     let origin = exchange.header("origin");
     let same_origin = origin.as_deref().is_some_and(|origin| {
         origin
@@ -122,11 +165,15 @@ fn refuse_cross_site(exchange: &Exchange) -> Result<(), Refusal> {
 /// The credential of a request; a bearer token decides where both come.
 fn presented(authorization: Option<&str>, cookie: Option<&str>) -> Presented {
     if let Some(value) = authorization {
-        return match value.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
-                Presented::Bearer(token.trim().to_owned())
-            }
-            _ => Presented::Malformed,
+        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+        let token = rest.trim();
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Presented::None;
+        }
+        return if token.is_empty() || token.contains([' ', ',']) {
+            Presented::Malformed
+        } else {
+            Presented::Bearer(token.to_owned())
         };
     }
     let token = cookie.and_then(|cookie| {
@@ -150,11 +197,18 @@ mod tests {
             Presented::Bearer("a.b.c".to_owned())
         );
         assert_eq!(presented(Some("bearer  a"), None), Presented::Bearer("a".to_owned()));
-        for malformed in ["Basic abc", "Bearer", "Bearer ", "a.b.c", ""] {
+        for malformed in ["Bearer", "Bearer ", "bearer a b", "Bearer a, Bearer b"] {
             assert_eq!(
                 presented(Some(malformed), Some("__Host-kado=x")),
                 Presented::Malformed,
                 "{malformed}"
+            );
+        }
+        for foreign in ["Basic abc", "a.b.c", ""] {
+            assert_eq!(
+                presented(Some(foreign), Some("__Host-kado=x")),
+                Presented::None,
+                "{foreign}"
             );
         }
         assert_eq!(

@@ -18,7 +18,7 @@ use kado_shared::{
 use worker::Context;
 
 use super::{
-    Facts, Gateway, limits,
+    Facts, Gateway, credentials, limits,
     rendering::{self, Entry, Found, Order, Revived, Signed},
     snapshot::{self, Snapshot},
 };
@@ -60,8 +60,11 @@ pub(super) async fn serve(
     }
     let snapshot = snapshot::of_host(gateway, &exchange.host, context).await?;
     facts.tenant = Some(snapshot.config.tenant.id.to_string());
-    facts.limit = Some("images");
-    let standing = limits::check(gateway, exchange, &snapshot, "limitImages", "images").await?;
+    let mut standing = limits::check(gateway, exchange, facts, &snapshot, "limitImages").await?;
+    if limits::must_know_who(exchange, &snapshot) {
+        let who = credentials::who_if_told(gateway, exchange, &snapshot).await;
+        standing = standing.and(limits::check_who(gateway, exchange, facts, &snapshot, &who).await?);
+    }
     let result = match signed(exchange, &snapshot, options) {
         Ok(signed) => picture(gateway, exchange, context, facts, &snapshot, (options, source, signed)).await,
         Err(refusal) => Err(refusal),
@@ -171,13 +174,7 @@ async fn missed(
 ) -> Result<Answer, Refusal> {
     facts.cache = Some("miss");
     facts.lane = Some("edge");
-    let standing = match limits::check(gateway, exchange, snapshot, "limitTransform", "transform").await {
-        Ok(standing) => standing,
-        Err(refusal) => {
-            facts.limit = Some("transform");
-            return Err(refusal);
-        }
-    };
+    let standing = limits::check_miss(gateway, exchange, facts, snapshot).await?;
     let made = rendering::obtain(gateway, context, order).await;
     let result = match made {
         Ok(entry) => fitted(exchange, entry.into_answer(js::now_ms(), order, vary)).await,
@@ -216,7 +213,7 @@ async fn expired(
     if let Some(failure) = rendering::resting(order) {
         return stand_in(entry, failure).await;
     }
-    let Ok(standing) = limits::check(gateway, exchange, snapshot, "limitTransform", "transform").await else {
+    let Ok(standing) = limits::check_miss(gateway, exchange, facts, snapshot).await else {
         return stand_in(entry, Code::RateLimited).await;
     };
     let result = match rendering::revive(gateway, context, order).await {

@@ -4,6 +4,7 @@
 //! (credentials), and then the picture or the origin. Every answer leaves through one place, which adds what all answers
 //! carry and writes the one log line.
 
+mod api_keys;
 mod credentials;
 mod forward;
 mod heavy;
@@ -65,7 +66,8 @@ pub(crate) struct Facts {
     pub(crate) tenant: Option<String>,
     pub(crate) user: Option<String>,
     pub(crate) cache: Option<&'static str>,
-    pub(crate) limit: Option<&'static str>,
+    /// Every limit that counted it, and what that said.
+    pub(crate) limits: Vec<(String, limits::Outcome)>,
     pub(crate) lane: Option<&'static str>,
 }
 
@@ -147,7 +149,11 @@ async fn serve(gateway: &Gateway, exchange: &Exchange, context: &Context, facts:
         }
         Route::Readiness => {
             facts.route = "/api/health";
-            api(forward::readiness(gateway, exchange).await)
+            let result = match limits::check_readiness(gateway, exchange, facts).await {
+                Ok(standing) => standing.on(forward::readiness(gateway, exchange).await),
+                Err(refusal) => Err(refusal),
+            };
+            api(result)
         }
         Route::Image { options, source } => {
             facts.route = "/img/{options}/{source}";
@@ -186,12 +192,11 @@ async fn api_request(
     if exchange.method == "OPTIONS" && exchange.header("access-control-request-method").is_some() {
         return Ok(Answer::empty(204));
     }
-    let (setting, name) = forwarded.limit;
-    let standing = limits::check(gateway, exchange, snapshot, setting, name).await?;
-    facts.limit = Some(name);
+    let mut standing = limits::check(gateway, exchange, facts, snapshot, forwarded.limit.0).await?;
     let result = async {
         check_body_size(exchange, snapshot, forwarded)?;
-        if forwarded.credentials != Credentials::None {
+        let wanted = credentials::wanted(exchange, forwarded.credentials);
+        if wanted != Credentials::None {
             let too_old = |snapshot: &Snapshot| js::now_ms().saturating_sub(snapshot.confirmed_ms) > TOO_OLD_MS;
             let insisted = if too_old(snapshot) {
                 snapshot::insist(gateway, &exchange.host).await
@@ -203,7 +208,14 @@ async fn api_request(
                 let detail = "the edge has not heard of the origin for 15 minutes, so it takes no token's word";
                 return Err(Refusal::new(Code::Unavailable, detail).with("retry-after", "30"));
             }
-            facts.user = credentials::check(gateway, exchange, snapshot, forwarded.credentials).await?;
+            let who = credentials::check(gateway, exchange, snapshot, wanted).await?;
+            facts.user.clone_from(&who.user);
+            let of_who = limits::check_who(gateway, exchange, facts, snapshot, &who).await?;
+            standing = std::mem::take(&mut standing).and(of_who);
+        } else if limits::must_know_who(exchange, snapshot) {
+            let who = credentials::who_if_told(gateway, exchange, snapshot).await;
+            let of_who = limits::check_who(gateway, exchange, facts, snapshot, &who).await?;
+            standing = std::mem::take(&mut standing).and(of_who);
         }
         forward::pass_on(gateway, exchange, &snapshot.config.tenant.id.to_string()).await
     }
@@ -253,7 +265,7 @@ fn log(exchange: &Exchange, answer: &Answer, facts: &Facts) {
     let bytes = answer
         .header("content-length")
         .and_then(|length| length.parse::<u64>().ok());
-    crate::log::line(&serde_json::json!({
+    let mut line = serde_json::json!({
         "level": if answer.status() >= 500 { "error" } else { "info" },
         "event": "request",
         "role": "gateway",
@@ -267,8 +279,11 @@ fn log(exchange: &Exchange, answer: &Answer, facts: &Facts) {
         "tenant": facts.tenant,
         "user": facts.user,
         "cache": facts.cache,
-        "limit": facts.limit,
         "lane": facts.lane,
         "clientIp": exchange.client_ip_text(),
-    }));
+    });
+    if let Some(fields) = line.as_object_mut() {
+        fields.extend(limits::for_log(&facts.limits));
+    }
+    crate::log::line(&line);
 }

@@ -13,6 +13,8 @@ use std::{
 use futures_util::future::{Either, select};
 use kado_shared::{
     edge_config::{self, AWAIT_MS, EdgeConfig, Freshness},
+    edge_token::Judge,
+    limits::Policy,
     problem::Code,
     purge::PurgeIndex,
     settings::Settings,
@@ -36,6 +38,8 @@ pub(crate) struct Snapshot {
     pub(crate) config: Rc<EdgeConfig>,
     pub(crate) settings: Rc<Settings>,
     pub(crate) purges: Rc<PurgeIndex>,
+    pub(crate) policy: Rc<Policy>,
+    pub(crate) judge: Rc<Judge>,
     /// When the origin was last heard of, Unix milliseconds.
     pub(crate) confirmed_ms: u64,
 }
@@ -130,23 +134,26 @@ pub(crate) async fn insist(gateway: &Gateway, host: &str) -> Option<Snapshot> {
     HOSTS.with_borrow(|hosts| hosts.get(&host).and_then(|known| known.snapshot.clone()))
 }
 
-/// Fetches a newer snapshot at once, at most once in 5 s, and says whether there is one; for a token whose key is unknown.
+/// What is known after a token's key was not: a snapshot fetched at once, at most one in 5 s however many ask, or what
+/// others have fetched meanwhile.
 pub(crate) async fn renew_for_unknown_key(gateway: &Gateway, host: &str) -> Option<Snapshot> {
     const APART_MS: u64 = 5_000;
     let host = tenant::normalize_host(host)?;
     let now = js::now_ms();
-    let allowed = HOSTS.with_borrow_mut(|hosts| {
+    let (first, confirmed_ms, under_way) = HOSTS.with_borrow_mut(|hosts| {
         let known = hosts.get_mut(&host)?;
-        let old = now.saturating_sub(known.confirmed_ms.max(known.attempt_ms)) >= APART_MS;
-        if old {
+        let first = now.saturating_sub(known.confirmed_ms.max(known.attempt_ms)) >= APART_MS;
+        let under_way = known.attempt_ms > known.confirmed_ms && now.saturating_sub(known.attempt_ms) < AWAIT_MS;
+        if first {
             known.attempt_ms = now;
         }
-        Some(old)
+        Some((first, known.confirmed_ms, under_way))
     })?;
-    if !allowed {
-        return None;
+    if first {
+        renew(gateway, &host).await;
+    } else if under_way {
+        await_other(&host, confirmed_ms).await;
     }
-    renew(gateway, &host).await;
     HOSTS.with_borrow(|hosts| hosts.get(&host).and_then(|known| known.snapshot.clone()))
 }
 
@@ -203,13 +210,13 @@ async fn first_sight(gateway: &Gateway, host: &str) -> Result<Option<Snapshot>, 
 }
 
 async fn renew(gateway: &Gateway, host: &str) {
-    let revision = HOSTS.with_borrow(|hosts| {
+    let etag = HOSTS.with_borrow(|hosts| {
         hosts
             .get(host)
-            .and_then(|known| known.snapshot.as_ref().map(|snapshot| snapshot.config.revision))
+            .and_then(|known| known.snapshot.as_ref().map(|snapshot| snapshot.config.etag()))
     });
     let asked_ms = js::now_ms();
-    match ask_origin(gateway, host, revision).await {
+    match ask_origin(gateway, host, etag).await {
         Fetched::Config { config, json } => {
             let snapshot = learn(host, *config, asked_ms);
             object::store(&gateway.env, host, &json, snapshot.confirmed_ms).await;
@@ -226,12 +233,11 @@ async fn renew(gateway: &Gateway, host: &str) {
     }
 }
 
-async fn ask_origin(gateway: &Gateway, host: &str, revision: Option<u64>) -> Fetched {
+async fn ask_origin(gateway: &Gateway, host: &str, etag: Option<String>) -> Fetched {
     let path = format!(
         "/internal/edge-config?host={}",
         host.replace('[', "%5B").replace(']', "%5D")
     );
-    let etag = revision.map(|revision| format!("\"{revision}\""));
     let extra: Vec<_> = etag.iter().map(|etag| ("if-none-match", etag.as_str())).collect();
     let principal = internal::Principal {
         tenant: "",
@@ -316,7 +322,9 @@ fn learn(host: &str, config: EdgeConfig, confirmed_ms: u64) -> Snapshot {
     let settings = Rc::new(config.settings());
     let purges = Rc::new(PurgeIndex::new(&config.purges));
     let snapshot = Snapshot {
+        judge: Rc::new(Judge::of(&config)),
         config: Rc::new(config),
+        policy: Rc::new(Policy::of(&settings)),
         settings,
         purges,
         confirmed_ms,

@@ -1,5 +1,6 @@
 //! Durable Objects: the little state that the edge keeps. Each is small, and none is asked by every request.
 
+mod counters;
 pub(crate) mod flight;
 pub(crate) mod rate_limiter;
 pub(crate) mod snapshot;

@@ -1,48 +1,34 @@
 //! `RateLimiter`: counts, one object at a time, so that what is promised as exact is.
 //!
-//! Memory is the truth while the object lives; storage holds what must outlive it: every strict log, and a fast state
-//! only while it reaches further into the future than an idle object lives. An alarm removes what no longer matters.
+//! Memory is the truth while it holds a counter; storage holds what must outlive it: every strict log, a fast state that
+//! reaches further into the future than an idle object lives, and what memory has no room for. An alarm removes what no
+//! longer matters, and an object that has nothing left is gone.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::cell::{Cell, RefCell};
 
-use kado_shared::limits::{
-    Mode, gcra,
-    protocol::{Take, Taken},
-    strict,
-};
-use serde::{Deserialize, Serialize};
+use futures_util::future::try_join_all;
+use kado_shared::limits::protocol::{Take, Taken};
 use wasm_bindgen::JsValue;
-use worker::{DurableObject, Env, Request, Response, Result, State, durable_object};
+use worker::{DurableObject, Env, ListOptions, Request, Response, Result, State, durable_object};
 
+use super::counters::{Counters, Entry};
 use crate::js;
 
 const NAMESPACE: &str = "RATE_LIMITER";
-/// An idle object is evicted after 10 s; what matters for longer is stored.
-const EVICTION_MS: u64 = 10_000;
-/// Keys kept in memory before those that no longer matter are dropped.
-const MOST_KEYS: usize = 4096;
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Counter {
-    Strict(strict::Log),
-    Fast(gcra::Tat),
-}
-
-/// A counter and when it stops to matter, Unix milliseconds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry {
-    counter: Counter,
-    until_ms: u64,
-}
+/// Time between two clean-ups of an object's storage.
+const CLEAN_EVERY_MS: u64 = 60_000;
+/// Counters that a clean-up looks at at once: the storage's own limit on one deletion.
+const BATCH: usize = 128;
 
 /// The object.
 #[durable_object(alarm)]
 pub struct RateLimiter {
     state: State,
-    counters: RefCell<HashMap<String, Entry>>,
-    alarm_ms: RefCell<u64>,
+    counters: RefCell<Counters>,
+    /// Whether an alarm is known to be set.
+    awake: Cell<bool>,
+    /// How often storage was written: a clean-up removes nothing that may have changed since it looked.
+    writes: Cell<u64>,
 }
 
 impl DurableObject for RateLimiter {
@@ -50,120 +36,127 @@ impl DurableObject for RateLimiter {
         Self {
             state,
             counters: RefCell::default(),
-            alarm_ms: RefCell::default(),
+            awake: Cell::new(false),
+            writes: Cell::new(0),
         }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         let take: Take = request.json().await?;
+        self.load(&take.key).await?;
+        // No waiting between the two, so no two requests count at once.
         let now = js::now_ms();
-        if !self.counters.borrow().contains_key(&take.key) {
-            let stored = self
-                .state
-                .storage()
-                .get::<Entry>(&take.key)
-                .await?
-                .filter(|entry| entry.until_ms > now);
-            if let Some(entry) = stored {
-                // Another request may have loaded it, and counted, while this one waited.
-                self.counters.borrow_mut().entry(take.key.clone()).or_insert(entry);
-            }
-        }
-        let (taken, entry) = self.count(&take, js::now_ms());
-        let lasts = match entry.counter {
-            Counter::Strict(_) => taken.granted > 0,
-            Counter::Fast(_) => entry.until_ms > now + EVICTION_MS,
-        };
-        if lasts {
-            let until = entry.until_ms;
+        let counted = self.counters.borrow_mut().count(&take, now);
+        let stored = counted.to_store.is_some();
+        if let Some(entry) = counted.to_store {
+            self.writes.set(self.writes.get() + 1);
             self.state.storage().put(&take.key, entry).await?;
-            self.wake_at(until).await?;
         }
-        Response::from_json(&taken)
+        let unstored = self.counters.borrow_mut().shrink(now);
+        let unstored_any = !unstored.is_empty();
+        if unstored_any {
+            self.writes.set(self.writes.get() + 1);
+            let storage = self.state.storage();
+            // All are begun before any is waited for: nobody may read storage in between.
+            let puts = unstored.into_iter().map(|(key, entry)| {
+                let storage = &storage;
+                async move { storage.put(&key, entry).await }
+            });
+            try_join_all(puts).await?;
+        }
+        if stored || unstored_any {
+            self.wake().await?;
+        }
+        Response::from_json(&counted.taken)
     }
 
     async fn alarm(&self) -> Result<Response> {
+        self.awake.set(false);
         let now = js::now_ms();
-        let mut later = None;
-        let stored = self.state.storage().list().await?;
-        let mut expired = Vec::new();
-        for pair in stored.entries().into_iter().filter_map(std::result::Result::ok) {
-            let pair = js_sys::Array::from(&pair);
-            let entry: Option<Entry> = serde_wasm_bindgen::from_value(pair.get(1)).ok();
-            match entry.filter(|entry| entry.until_ms > now) {
-                Some(entry) => later = Some(later.map_or(entry.until_ms, |until: u64| until.min(entry.until_ms))),
-                None => expired.extend(pair.get(0).as_string()),
-            }
-        }
-        for key in expired {
-            self.state.storage().delete(&key).await?;
-        }
-        self.counters.borrow_mut().retain(|_, entry| entry.until_ms > now);
-        *self.alarm_ms.borrow_mut() = 0;
-        if let Some(until) = later {
-            self.wake_at(until).await?;
+        self.counters.borrow_mut().drop_expired(now);
+        let writes = self.writes.get();
+        if self.remove_expired(now).await? || self.writes.get() != writes {
+            self.wake().await?;
+        } else {
+            // Nothing is left: not even an empty object.
+            self.state.storage().delete_all().await?;
         }
         Response::empty()
     }
 }
 
 impl RateLimiter {
-    /// Counts in memory; no waiting in here, so no two requests count at once.
-    fn count(&self, take: &Take, now: u64) -> (Taken, Entry) {
-        let mut counters = self.counters.borrow_mut();
-        if counters.len() >= MOST_KEYS {
-            counters.retain(|_, entry| entry.until_ms > now);
-        }
-        let fresh = || match take.rule.mode {
-            Mode::Strict => Counter::Strict(strict::Log::default()),
-            Mode::Fast => Counter::Fast(gcra::Tat::default()),
-        };
-        let entry = counters.entry(take.key.clone()).or_insert_with(|| Entry {
-            counter: fresh(),
-            until_ms: 0,
-        });
-        if matches!(
-            (&entry.counter, take.rule.mode),
-            (Counter::Strict(_), Mode::Fast) | (Counter::Fast(_), Mode::Strict)
-        ) {
-            entry.counter = fresh();
-        }
-        let taken = match &mut entry.counter {
-            Counter::Strict(log) => {
-                let decision = log.take(&take.rule, now);
-                entry.until_ms = log.matters_until(&take.rule).unwrap_or(now);
-                Taken {
-                    granted: u32::from(decision.admitted),
-                    decision,
+    /// Brings a key's counter into memory, where storage has one.
+    async fn load(&self, key: &str) -> Result<()> {
+        loop {
+            let evictions = {
+                let counters = self.counters.borrow();
+                if counters.has(key) {
+                    return Ok(());
                 }
+                counters.evictions()
+            };
+            let stored = self.state.storage().get::<Entry>(key).await?;
+            let mut counters = self.counters.borrow_mut();
+            // Another request may have counted this key and let go of it while this one read: then it is read again.
+            if counters.evictions() == evictions {
+                if let Some(entry) = stored.filter(|entry| entry.until_ms > js::now_ms()) {
+                    counters.load(key, entry);
+                }
+                return Ok(());
             }
-            Counter::Fast(tat) => {
-                let (granted, decision) = gcra::take(tat, &take.rule, take.wanted, now);
-                entry.until_ms = gcra::matters_until(*tat);
-                Taken { granted, decision }
-            }
-        };
-        (taken, entry.clone())
+        }
     }
 
-    /// Sets the alarm, unless one is set for an earlier time.
-    async fn wake_at(&self, until_ms: u64) -> Result<()> {
-        let mut set = *self.alarm_ms.borrow();
-        if set == 0 {
-            // An object that was evicted has forgotten its alarm; the alarm has not forgotten it, and must not be put off.
-            let pending = self.state.storage().get_alarm().await?;
-            set = pending.and_then(|at| u64::try_from(at).ok()).unwrap_or_default();
-            *self.alarm_ms.borrow_mut() = set;
+    /// Removes what no longer matters from storage, a batch at a time, and says whether anything is left.
+    async fn remove_expired(&self, now: u64) -> Result<bool> {
+        let mut from = String::new();
+        let mut any_left = false;
+        loop {
+            let options = ListOptions::new().limit(BATCH);
+            let options = if from.is_empty() { options } else { options.start(&from) };
+            let writes = self.writes.get();
+            let stored = self.state.storage().list_with_options(options).await?;
+            let (mut seen, mut last) = (0, None);
+            let mut expired = Vec::new();
+            for pair in stored.entries().into_iter().filter_map(std::result::Result::ok) {
+                let pair = js_sys::Array::from(&pair);
+                let Some(key) = pair.get(0).as_string() else { continue };
+                seen += 1;
+                let entry: Option<Entry> = serde_wasm_bindgen::from_value(pair.get(1)).ok();
+                if entry.is_some_and(|entry| entry.until_ms > now) {
+                    any_left = true;
+                } else {
+                    expired.push(key.clone());
+                }
+                last = Some(key);
+            }
+            if self.writes.get() != writes {
+                any_left = true;
+            } else if !expired.is_empty() {
+                self.state.storage().delete_multiple(expired).await?;
+            }
+            match last {
+                // The smallest key behind the last one.
+                Some(last) if seen == BATCH => from = last + "\0",
+                _ => return Ok(any_left),
+            }
         }
-        if set != 0 && set <= until_ms {
+    }
+
+    /// Sets an alarm, unless one is set.
+    async fn wake(&self) -> Result<()> {
+        if self.awake.get() {
             return Ok(());
         }
-        *self.alarm_ms.borrow_mut() = until_ms;
-        let delay = until_ms.saturating_sub(js::now_ms()) + 1000;
-        self.state
-            .storage()
-            .set_alarm(std::time::Duration::from_millis(delay))
-            .await
+        if self.state.storage().get_alarm().await?.is_none() {
+            self.state
+                .storage()
+                .set_alarm(std::time::Duration::from_millis(CLEAN_EVERY_MS))
+                .await?;
+        }
+        self.awake.set(true);
+        Ok(())
     }
 }
 

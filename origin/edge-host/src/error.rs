@@ -41,6 +41,9 @@ pub enum HostError {
     /// The gateway did not come up.
     #[error("the gateway did not start: {0}")]
     Gateway(String),
+    /// The origin does not let this gateway join its site.
+    #[error("this gateway may not join the site: {0}")]
+    Refused(String),
     /// The machine's trust store and the built-in one are both unusable.
     #[error("cannot set up TLS for sources: {0}")]
     Tls(String),
@@ -65,6 +68,9 @@ impl HostError {
     /// Whether the caller's configuration is at fault (exit code 64) rather than the machine (70).
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Config { .. } | Self::StateDirLocked { .. })
+        matches!(
+            self,
+            Self::Config { .. } | Self::StateDirLocked { .. } | Self::Refused(_)
+        )
     }
 }

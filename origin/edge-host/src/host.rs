@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::args::{Args, Config};
 use crate::dispatcher::{Dispatcher, Pool, PoolLimits, SlotKeeper};
 use crate::egress::{Egress, Fetcher, Guard, Limits, SystemResolver, client_config};
+use crate::membership::{Member, Word};
 use crate::process::{Launcher, Lifecycle, Probe, Running, Spec, Supervisor};
 use crate::shutdown::ShutdownSender;
 use crate::state_dir::StateDir;
@@ -50,6 +51,8 @@ pub async fn run(args: Args) -> Result<(), HostError> {
 struct Host {
     drain: Duration,
     gateway_up: watch::Receiver<bool>,
+    /// Says that this gateway is there, and hears whether it may be.
+    member: Member,
     /// Told to end first: while it drains, everything behind it still works.
     gateway: Part,
     /// Dispatcher, egress and transform processes.
@@ -85,6 +88,10 @@ impl Host {
         std::fs::write(state.workerd_config(), text).map_err(HostError::io(state.workerd_config()))?;
 
         let (listener, address) = listen(config.listen)?;
+        let member = Member::new(&config, &state, address)?;
+        if let Word::Refused(why) = member.say_present().await {
+            return Err(HostError::Refused(why));
+        }
         let launcher = Launcher::start().map_err(HostError::io("/proc/self/task"))?;
         let limits = PoolLimits {
             queue: config.queue,
@@ -178,6 +185,7 @@ impl Host {
         Ok(Self {
             drain: config.drain,
             gateway_up,
+            member,
             gateway,
             behind,
             _state: state,
@@ -188,6 +196,7 @@ impl Host {
         let Self {
             drain,
             mut gateway_up,
+            member,
             gateway,
             behind,
             _state,
@@ -199,8 +208,10 @@ impl Host {
             () = &mut ended => Ok(()),
             up = in_time => {
                 if up {
-                    ended.await;
-                    Ok(())
+                    tokio::select! {
+                        () = &mut ended => Ok(()),
+                        why = member.until_refused() => Err(HostError::Refused(why)),
+                    }
                 } else {
                     Err(HostError::Gateway(format!(
                         "no answer at {GATEWAY_HEALTH} within {} s; its output is in the log above",
@@ -211,6 +222,7 @@ impl Host {
         };
         tracing::info!(event = "draining", seconds = drain.as_secs(), "the edge ends");
         gateway.finish().await;
+        member.say_leaving().await;
         behind.finish().await;
         tracing::info!(event = "stopped", service = "edge", "the edge has ended");
         served

@@ -18,6 +18,7 @@ mod egress;
 mod error;
 mod host;
 mod http1;
+mod membership;
 mod metrics;
 mod process;
 mod shutdown;

@@ -50,6 +50,11 @@ impl StateDir {
         self.state.join("objects")
     }
 
+    /// Who this gateway is, over its restarts.
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.state.join("gateway-id")
+    }
+
     /// The copy of the Worker that runs, beside the configuration that embeds it.
     pub(crate) fn worker(&self) -> PathBuf {
         self.state.join("worker")

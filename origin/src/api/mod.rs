@@ -46,6 +46,14 @@ pub(crate) fn router(app: App) -> Router {
             get(admin::settings::list::get_settings).patch(admin::settings::change::patch_settings),
         )
         .route("/api/admin/purge", post(admin::purge::post_purge))
+        .route(
+            "/api/admin/api-keys",
+            get(admin::api_keys::list::get_api_keys).post(admin::api_keys::create::post_api_key),
+        )
+        .route(
+            "/api/admin/api-keys/{id}",
+            delete(admin::api_keys::delete::delete_api_key),
+        )
         .route("/api/images/{id}", delete(images::delete::delete_image))
         .fallback(not_found)
         .layer(from_fn(within_deadline));

@@ -28,6 +28,7 @@ use crate::{
     entropy::{SharedEntropy, testing::CountingEntropy},
     heavy::HeavyLane,
     identity::{keyring::create_first, password::hash_now},
+    redis::Redis,
     seal::{self, Sealer},
     service::{self, App, Service},
     testing::TestDatabase,
@@ -82,6 +83,15 @@ impl TestApp {
 
     /// A ready service with one tenant (host localhost) and its administrator; `None` without a server for databases.
     pub(crate) async fn start() -> Option<Self> {
+        Self::start_as(None).await
+    }
+
+    /// The same with a Redis at this address, which need not be there.
+    pub(crate) async fn start_with_redis(address: &Secret) -> Option<Self> {
+        Self::start_as(Some(Redis::new(address).unwrap())).await
+    }
+
+    async fn start_as(redis: Option<Redis>) -> Option<Self> {
         let database = TestDatabase::create().await?;
         let (pools, clock) = (database.pools().clone(), Arc::new(ManualClock::default()));
         let tenant = TenantId(Uuid::from_u128(7));
@@ -111,7 +121,7 @@ impl TestApp {
             .await
             .unwrap();
         drop(connection);
-        let app = Self::build(pools, Some(database), clock, entropy, tenant);
+        let app = Self::build(pools, Some(database), clock, entropy, tenant, redis);
         app.service.readiness.complete();
         Some(app)
     }
@@ -127,6 +137,7 @@ impl TestApp {
             Arc::new(ManualClock::default()),
             Arc::new(CountingEntropy::default()),
             tenant,
+            None,
         )
     }
 
@@ -136,6 +147,7 @@ impl TestApp {
         clock: Arc<ManualClock>,
         entropy: SharedEntropy,
         tenant: TenantId,
+        redis: Option<Redis>,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shared: SharedClock = Arc::<ManualClock>::clone(&clock);
@@ -143,7 +155,7 @@ impl TestApp {
             clock: shared,
             entropy,
             database: pools,
-            redis: None,
+            redis,
             blobs: BlobStore::open_folder(folder.path().to_owned()).unwrap(),
             jwt_secret: Secret::new(JWT_SECRET),
             edge_secret: Secret::new(EDGE_SECRET),
@@ -304,6 +316,25 @@ impl TestApp {
             .fold(request, |request, (name, value)| request.header(*name, *value));
         let router = crate::internal::router(App::clone(&self.service));
         Self::read(router, request.body(Body::empty()).unwrap()).await
+    }
+
+    /// A request of the edge itself, with a body.
+    pub(crate) async fn post_internal(&self, target: &str, body: &Value) -> Answer {
+        self.post_internal_owned(target, body.clone()).await
+    }
+
+    pub(crate) async fn post_internal_owned(&self, target: &str, body: Value) -> Answer {
+        self.post_internal_for(self.tenant, target, body).await
+    }
+
+    pub(crate) async fn post_internal_for(&self, tenant: TenantId, target: &str, body: Value) -> Answer {
+        let body = body.to_string();
+        let hash = Some(Sha256::digest(body.as_bytes()).into());
+        let request = self
+            .signed_for(Some(tenant), Purpose::Internal, "POST", target, hash)
+            .header("content-type", "application/json");
+        let router = crate::internal::router(App::clone(&self.service));
+        Self::read(router, request.body(Body::from(body)).unwrap()).await
     }
 
     /// Signs the administrator in.

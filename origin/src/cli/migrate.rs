@@ -159,6 +159,9 @@ mod tests {
                  select tenant_id, gen_random_uuid(), id, 1, '', now(), now(), now() from users;
              insert into login_delays select id, sha256(name::bytea), 1, now(), now() from tenants;
              insert into system_settings (tenant_id, name, value) select id, 'maxFileSize', '2048' from tenants;
+             insert into api_keys (tenant_id, id, user_id, name, prefix, sha256, scopes, created_at)
+                 select tenant_id, gen_random_uuid(), id, 'a', '0123456789ab', sha256(''), '{process}', now() from users;
+             insert into limit_counters select id, 'api/a', 'null', 1 from tenants;
              insert into blobs select id, sha256(name::bytea), 1, 1, now() from tenants;
              insert into images select b.tenant_id, gen_random_uuid(), b.sha256, u.id, 1, 1, 'png', now() from blobs b join users u using (tenant_id);
              insert into audit_logs (tenant_id, actor, action) select id, 'system', 'test' from tenants;",

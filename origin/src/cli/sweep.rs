@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use time::Duration as Span;
 
 use crate::{
-    api::remove_unreferenced, blobs::BlobHash, database::DatabaseError, http::failure::chain, purges, service::App,
+    api::remove_unreferenced, blobs::BlobHash, database::DatabaseError, http::failure::chain, limits, purges,
+    service::App,
 };
 
 /// Time between sweeps.
@@ -28,6 +29,9 @@ pub(super) async fn forever(app: App) -> ! {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        if let Err(error) = limits::sweep(&app.database).await {
+            tracing::warn!(event = "sweep-failed", error = %chain(&error));
+        }
         match once(&app).await {
             Ok(swept) if swept == Swept::default() => {}
             Ok(swept) => {

@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, header, request::Parts},
 };
 use kado_shared::{
+    api_key::{self, Fingerprint, Requirement, Scope},
     claims::{AccessClaims, Expiry, Role},
     problem::Code,
     tenant::normalize_host,
@@ -23,7 +24,10 @@ use crate::{
     audit::{Actor, Entry},
     clock::unix,
     database::DatabaseError,
-    identity::session::{self, Lifetimes, Stored},
+    identity::{
+        api_key as stored_key,
+        session::{self, Lifetimes, Stored},
+    },
     service::App,
 };
 
@@ -49,7 +53,8 @@ pub(crate) struct Principal {
     pub(crate) user: Uuid,
     pub(crate) email: String,
     pub(crate) role: Role,
-    pub(crate) session: Uuid,
+    /// The session; none for an API key.
+    pub(crate) session: Option<Uuid>,
     /// Whether the token came as a cookie.
     pub(crate) is_cookie: bool,
     pub(crate) must_change_password: bool,
@@ -59,6 +64,14 @@ pub(crate) struct Principal {
 }
 
 impl Principal {
+    /// The session, for what only somebody who has signed in may do.
+    ///
+    /// # Errors
+    /// 403 for an API key.
+    pub(crate) fn session(&self) -> Result<Uuid, Failure> {
+        self.session.ok_or_else(|| not_enough(None))
+    }
+
     /// An audit entry of something this user does.
     pub(crate) fn entry<'a>(&'a self, app: &App, action: &'a str) -> Entry<'a> {
         Entry {
@@ -102,7 +115,9 @@ impl FromRequestParts<App> for Administrator {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let SignedIn(principal) = SignedIn::from_request_parts(parts, app).await?;
         if principal.role != Role::Admin {
-            return Err(Failure::new(Code::Forbidden, "This needs the role ADMIN"));
+            let challenge = HeaderValue::from_static(r#"Bearer realm="kado", error="insufficient_scope""#);
+            let failure = Failure::new(Code::Forbidden, "This needs the role ADMIN");
+            return Err(failure.header(header::WWW_AUTHENTICATE, challenge));
         }
         Ok(Self(principal))
     }
@@ -139,7 +154,8 @@ impl FromRequestParts<App> for SignedToken {
     }
 }
 
-async fn signed_token(parts: &Parts, app: &App, expiry: Expiry) -> Result<SignedToken, Failure> {
+/// On whose behalf the edge speaks, and in which request.
+fn asked(parts: &Parts) -> Result<(Caller, RequestId), Failure> {
     let extension = |name: &str| Failure::internal(&Unsigned(name.to_owned()));
     let caller = parts
         .extensions
@@ -151,6 +167,11 @@ async fn signed_token(parts: &Parts, app: &App, expiry: Expiry) -> Result<Signed
         .get::<RequestId>()
         .cloned()
         .ok_or_else(|| extension("request id"))?;
+    Ok((caller, request_id))
+}
+
+async fn signed_token(parts: &Parts, app: &App, expiry: Expiry) -> Result<SignedToken, Failure> {
+    let (caller, request_id) = asked(parts)?;
     let presented = presented(&parts.headers)?.ok_or_else(unauthorized)?;
     let (Presented::Bearer(token) | Presented::Cookie(token)) = &presented;
     let keys = app.keyring.current().await?;
@@ -170,6 +191,11 @@ async fn signed_token(parts: &Parts, app: &App, expiry: Expiry) -> Result<Signed
 }
 
 async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure> {
+    if let Some(Presented::Bearer(key)) = presented(&parts.headers)?
+        && key.starts_with(api_key::START)
+    {
+        return authenticate_key(parts, app, &key).await;
+    }
     let SignedToken {
         caller,
         request_id,
@@ -199,12 +225,57 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
         user: stored.user,
         email: stored.email,
         role: stored.role,
-        session: claims.sid,
+        session: Some(claims.sid),
         is_cookie,
         must_change_password: stored.must_change_password,
         revision: stored.revision,
         request_id,
     })
+}
+
+/// An API key speaks for its user, on the routes that its scopes open.
+async fn authenticate_key(parts: &Parts, app: &App, key: &str) -> Result<Principal, Failure> {
+    let (caller, request_id) = asked(parts)?;
+    let fingerprint = Fingerprint::of(key).ok_or_else(|| invalid_token(&stored_key::Refusal::Malformed))?;
+    let now = app.clock.now();
+    let mut transaction = app.database.begin(caller.tenant).await?;
+    let stored = stored_key::find(transaction.connection(), &fingerprint, now)
+        .await?
+        .map_err(|refusal| invalid_token(&refusal))?;
+    match api_key::requirement(parts.method.as_str(), parts.uri.path()) {
+        Requirement::Scope(scope) if stored.scopes.contains(&scope) => {}
+        Requirement::Scope(scope) => return Err(not_enough(Some(scope))),
+        // A route that asks who is there, and that no scope is for, is for people.
+        Requirement::Session | Requirement::Nothing => return Err(not_enough(None)),
+    }
+    stored_key::touch(transaction.connection(), &stored, now).await?;
+    transaction.commit().await?;
+    if let Some(observation) = parts.extensions.get::<Arc<Observation>>() {
+        let _ = observation.user.set(stored.user);
+    }
+    Ok(Principal {
+        caller,
+        user: stored.user,
+        email: stored.email,
+        role: stored.role,
+        session: None,
+        is_cookie: false,
+        must_change_password: false,
+        revision: stored.revision,
+        request_id,
+    })
+}
+
+fn not_enough(scope: Option<Scope>) -> Failure {
+    let detail = scope.map_or_else(
+        || "No API key opens this: sign in with POST /api/auth/login".to_owned(),
+        |scope| format!("The API key lacks the scope {scope}"),
+    );
+    let failure = Failure::new(Code::InsufficientScope, detail);
+    match HeaderValue::from_str(&api_key::insufficient_scope(scope)) {
+        Ok(challenge) => failure.header(header::WWW_AUTHENTICATE, challenge),
+        Err(_) => failure,
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

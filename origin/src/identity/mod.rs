@@ -1,5 +1,6 @@
 //! Who is asking: passwords, signing keys, sessions, and the delays that guessing costs.
 
+pub(crate) mod api_key;
 pub(crate) mod delay;
 pub(crate) mod email;
 pub(crate) mod keyring;

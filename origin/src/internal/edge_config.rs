@@ -9,7 +9,7 @@ use axum::{
 };
 use kado_shared::{
     claims::LEEWAY,
-    edge_config::{EdgeConfig, Global, SCHEMA, Tenant},
+    edge_config::{EdgeConfig, Global, SCHEMA, Tenant, etag},
     problem::Code,
     tenant::{TenantId, normalize_host},
 };
@@ -84,7 +84,7 @@ async fn answer(app: &App, host: Option<&str>, headers: &HeaderMap) -> Result<Re
         .await
         .map_err(DatabaseError::from)?;
     let site = load_site(&mut transaction, &host).await?;
-    let etag = format!("\"{}\"", site.revision);
+    let etag = etag(count(site.revision), app.limit_store());
     let current = headers
         .get(header::IF_NONE_MATCH)
         .is_some_and(|given| given.as_bytes() == etag.as_bytes());
@@ -147,7 +147,6 @@ async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Re
     let presets = purges::preset_generations(connection, site.tenant).await?;
     let address_keys = address_keys::active(connection, site.tenant, &app.address_sealer).await?;
     let keys = keyring::published(connection, app.clock.now()).await?;
-    let count = |number: i64| u64::try_from(number).unwrap_or(0);
     Ok(EdgeConfig {
         schema: SCHEMA,
         revision: count(site.revision),
@@ -155,6 +154,7 @@ async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Re
             issuer: app.public_url.clone(),
             epoch: count(site.epoch),
             generation: count(site.generation),
+            limits: app.limit_store(),
         },
         tenant: Tenant {
             id: site.tenant,
@@ -169,6 +169,10 @@ async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Re
         purges,
         restore_id: site.restore_id,
     })
+}
+
+fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }
 
 /// Sessions that ended while a token of theirs may still be valid by its times.

@@ -1,7 +1,10 @@
 //! What the edge asks for itself, on a listener and with a key of its own. Clients never get here.
 
 mod blob;
+mod credentials;
 mod edge_config;
+mod gateways;
+mod limit;
 mod transform;
 
 use axum::{
@@ -25,6 +28,9 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/internal/edge-config", get(edge_config::get_edge_config))
         .route("/internal/blobs/u/{id}", get(blob::get_blob))
+        .route(kado_shared::api_key::PATH, post(credentials::post_credentials))
+        .route("/internal/limit", post(limit::post_limit))
+        .route(kado_shared::gateways::PATH, post(gateways::post_gateways))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(within_deadline))

@@ -3,10 +3,14 @@
 pub mod gcra;
 pub mod headers;
 pub mod key;
+mod pattern;
+pub mod policy;
 pub mod protocol;
 mod rule;
 pub mod strict;
 
+pub use pattern::PathPattern;
+pub use policy::{NamedRule, Policy, Subject};
 pub use rule::{Mode, OnFailure, Rule};
 
 /// What a limiter decided about one request.

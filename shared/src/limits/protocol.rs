@@ -4,11 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{Decision, Rule};
 
+/// Longest key, in bytes.
+pub const MAX_KEY_BYTES: usize = 256;
+
 /// A request to count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Take {
-    /// Whom to count: tenant, rule and client.
+    /// Whom to count: rule and client, and in a gateway's own objects the tenant before them.
     pub key: String,
     /// The rule in force.
     pub rule: Rule,

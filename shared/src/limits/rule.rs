@@ -49,17 +49,25 @@ impl Rule {
         let rule: Self = serde_json::from_value(value.clone()).map_err(|error| {
             format!("must be {{\"quota\", \"windowSeconds\", \"mode\": \"strict\" or \"fast\", \"onFailure\": \"open\" or \"closed\", \"shadow\"}}: {error}")
         })?;
-        let most = match rule.mode {
+        rule.check().map(|()| rule)
+    }
+
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// What would be right.
+    pub fn check(&self) -> Result<(), String> {
+        let most = match self.mode {
             Mode::Strict => 10_000,
             Mode::Fast => 100_000,
         };
-        if !(1..=most).contains(&rule.quota) {
+        if !(1..=most).contains(&self.quota) {
             return Err(format!("quota must be 1 to {most}"));
         }
-        if !(1..=86_400).contains(&rule.window_seconds) {
+        if !(1..=86_400).contains(&self.window_seconds) {
             return Err("windowSeconds must be 1 to 86400".to_owned());
         }
-        Ok(rule)
+        Ok(())
     }
 
     /// Length of the window in milliseconds.

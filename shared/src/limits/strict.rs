@@ -45,6 +45,18 @@ impl Log {
         }
     }
 
+    /// How many admissions are logged.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// When the last of it stops to matter, Unix milliseconds; `None` where nothing is logged.
     #[must_use]
     pub fn matters_until(&self, rule: &Rule) -> Option<u64> {

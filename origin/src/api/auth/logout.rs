@@ -20,10 +20,11 @@ pub(crate) async fn post_logout(
     State(app): State<App>,
     SignedInAtAll(principal): SignedInAtAll,
 ) -> Result<Response, Failure> {
+    let session = principal.session()?;
     let mut transaction = app.database.begin(principal.caller.tenant).await?;
-    if session::end(transaction.connection(), principal.session, "logout", app.clock.now()).await? {
+    if session::end(transaction.connection(), session, "logout", app.clock.now()).await? {
         let mut entry = principal.entry(&app, "auth.logout");
-        entry.target = Some(principal.session.to_string());
+        entry.target = Some(session.to_string());
         audit::record(transaction.connection(), entry).await?;
     }
     transaction.commit().await?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::UserView;
-use crate::http::authentication::SignedInAtAll;
+use crate::http::{authentication::SignedInAtAll, failure::Failure};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -15,9 +15,9 @@ pub(crate) struct Me {
     tenant: Uuid,
 }
 
-pub(crate) async fn get_me(SignedInAtAll(principal): SignedInAtAll) -> Json<Me> {
-    Json(Me {
-        session_id: principal.session,
+pub(crate) async fn get_me(SignedInAtAll(principal): SignedInAtAll) -> Result<Json<Me>, Failure> {
+    Ok(Json(Me {
+        session_id: principal.session()?,
         tenant: principal.caller.tenant.0,
         user: UserView {
             id: principal.user,
@@ -25,7 +25,7 @@ pub(crate) async fn get_me(SignedInAtAll(principal): SignedInAtAll) -> Json<Me> 
             role: principal.role,
             must_change_password: principal.must_change_password,
         },
-    })
+    }))
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ pub(crate) async fn get_sessions(
     Ok(Json(page.map(|row| {
         let ends: OffsetDateTime = (row.last_seen_at + idle).min(row.created_at + whole);
         SessionView {
-            current: row.id == principal.session,
+            current: Some(row.id) == principal.session,
             id: row.id,
             device: row.user_agent,
             ip: row.client_ip,

@@ -1,0 +1,306 @@
+//! What the limiter's objects count with, apart from the runtime: counters in memory, within a bound that all objects of
+//! an isolate share, because they share its memory.
+
+use std::{
+    cell::Cell,
+    collections::{HashMap, VecDeque},
+};
+
+use kado_shared::limits::{
+    Mode, gcra,
+    protocol::{Take, Taken},
+    strict,
+};
+use serde::{Deserialize, Serialize};
+
+/// Memory that the counters of all objects of an isolate may take, in bytes, as far as it can be told.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// What a counter takes beside its key and its log: the entry, its place in both collections, allocations.
+const OVERHEAD: usize = 160;
+/// An idle object is evicted after 10 s; what matters for longer is stored.
+pub(super) const EVICTION_MS: u64 = 10_000;
+
+thread_local! {
+    /// What the counters of all objects take.
+    static BYTES: Cell<usize> = const { Cell::new(0) };
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Counter {
+    Strict(strict::Log),
+    Fast(gcra::Tat),
+}
+
+impl Counter {
+    fn fresh(mode: Mode) -> Self {
+        match mode {
+            Mode::Strict => Self::Strict(strict::Log::default()),
+            Mode::Fast => Self::Fast(gcra::Tat::default()),
+        }
+    }
+
+    const fn mode(&self) -> Mode {
+        match self {
+            Self::Strict(_) => Mode::Strict,
+            Self::Fast(_) => Mode::Fast,
+        }
+    }
+}
+
+/// A counter and when it stops to matter, Unix milliseconds; also the form in which it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Entry {
+    counter: Counter,
+    pub(super) until_ms: u64,
+}
+
+impl Entry {
+    fn bytes(&self, key: &str) -> usize {
+        let log = match &self.counter {
+            Counter::Strict(log) => log.len() * size_of::<u64>(),
+            Counter::Fast(_) => 0,
+        };
+        // The key is kept twice: in the map and in the order of eviction.
+        OVERHEAD + 2 * key.len() + log
+    }
+}
+
+/// What counting came to.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub(super) taken: Taken,
+    /// The counter, where it must be stored before anybody is told.
+    pub(super) to_store: Option<Entry>,
+}
+
+#[derive(Debug)]
+struct Held {
+    entry: Entry,
+    /// Whether storage has it as it is here.
+    stored: bool,
+}
+
+/// The counters of one object.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    held: HashMap<String, Held>,
+    /// Keys in the order in which they came: the first is let go first.
+    order: VecDeque<String>,
+    bytes: usize,
+    /// How often anything was let go: what was read from storage before that may be outdated.
+    evictions: u64,
+}
+
+impl Drop for Counters {
+    fn drop(&mut self) {
+        BYTES.set(BYTES.get().saturating_sub(self.bytes));
+    }
+}
+
+impl Counters {
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.held.contains_key(key)
+    }
+
+    pub(super) const fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    /// Takes over what storage had, unless the key is counted already.
+    pub(super) fn load(&mut self, key: &str, entry: Entry) {
+        if !self.has(key) {
+            self.hold(key, Held { entry, stored: true });
+        }
+    }
+
+    /// Decides about a request and counts it.
+    pub(super) fn count(&mut self, take: &Take, now: u64) -> Counted {
+        let known = self.release(&take.key);
+        let mut held = known
+            .filter(|held| held.entry.counter.mode() == take.rule.mode)
+            .unwrap_or_else(|| Held {
+                entry: Entry {
+                    counter: Counter::fresh(take.rule.mode),
+                    until_ms: 0,
+                },
+                stored: false,
+            });
+        let entry = &mut held.entry;
+        let taken = match &mut entry.counter {
+            Counter::Strict(log) => {
+                let decision = log.take(&take.rule, now);
+                entry.until_ms = log.matters_until(&take.rule).unwrap_or(now);
+                Taken {
+                    granted: u32::from(decision.admitted),
+                    decision,
+                }
+            }
+            Counter::Fast(tat) => {
+                let (granted, decision) = gcra::take(tat, &take.rule, take.wanted, now);
+                entry.until_ms = gcra::matters_until(*tat);
+                Taken { granted, decision }
+            }
+        };
+        let lasts = match &entry.counter {
+            Counter::Strict(_) => true,
+            Counter::Fast(_) => entry.until_ms > now.saturating_add(EVICTION_MS),
+        };
+        let changed = taken.granted > 0;
+        held.stored = (held.stored && !changed) || lasts;
+        let to_store = (changed && lasts).then(|| held.entry.clone());
+        self.hold(&take.key, held);
+        Counted { taken, to_store }
+    }
+
+    /// Lets go of counters while all objects together hold too much, the oldest of this one first, its last one too; gives
+    /// back what storage must be told so that nothing is forgotten.
+    pub(super) fn shrink(&mut self, now: u64) -> Vec<(String, Entry)> {
+        self.shrink_to(MOST_BYTES, now)
+    }
+
+    fn shrink_to(&mut self, most: usize, now: u64) -> Vec<(String, Entry)> {
+        let mut unstored = Vec::new();
+        while BYTES.get() > most {
+            let Some(key) = self.order.pop_front() else { break };
+            let Some(held) = self.release(&key) else { continue };
+            self.evictions += 1;
+            if !held.stored && held.entry.until_ms > now {
+                unstored.push((key, held.entry));
+            }
+        }
+        unstored
+    }
+
+    /// Drops what no longer matters.
+    pub(super) fn drop_expired(&mut self, now: u64) {
+        let expired: Vec<String> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.entry.until_ms <= now)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in expired {
+            self.release(&key);
+        }
+        self.order.retain(|key| self.held.contains_key(key));
+    }
+
+    fn hold(&mut self, key: &str, held: Held) {
+        let bytes = held.entry.bytes(key);
+        self.bytes += bytes;
+        BYTES.set(BYTES.get() + bytes);
+        self.held.insert(key.to_owned(), held);
+        // A key that was released to be counted has kept its place.
+        if self.order.len() < self.held.len() {
+            self.order.push_back(key.to_owned());
+        }
+    }
+
+    fn release(&mut self, key: &str) -> Option<Held> {
+        let held = self.held.remove(key)?;
+        let bytes = held.entry.bytes(key);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        BYTES.set(BYTES.get().saturating_sub(bytes));
+        Some(held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BYTES, Counters, EVICTION_MS, Entry};
+    use kado_shared::limits::{Mode, OnFailure, Rule, protocol::Take};
+    use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
+    use std::collections::HashMap;
+
+    fn take(key: &str, quota: u32, window_seconds: u32, mode: Mode) -> Take {
+        Take {
+            key: key.to_owned(),
+            rule: Rule {
+                quota,
+                window_seconds,
+                mode,
+                on_failure: OnFailure::Open,
+                shadow: false,
+            },
+            wanted: 1,
+        }
+    }
+
+    #[test]
+    fn every_admission_of_a_strict_rule_is_stored_and_no_refusal() {
+        let mut counters = Counters::default();
+        let take = take("a", 2, 60, Mode::Strict);
+        let stored: Vec<_> = (0..4).map(|at| counters.count(&take, at).to_store.is_some()).collect();
+        assert_eq!(stored, [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_fast_rule_is_stored_only_while_it_reaches_beyond_an_idle_object() {
+        let mut counters = Counters::default();
+        assert!(
+            counters
+                .count(&take("short", 1, 10, Mode::Fast), 1_000)
+                .to_store
+                .is_none()
+        );
+        assert!(
+            counters
+                .count(&take("long", 1, 11, Mode::Fast), 1_000)
+                .to_store
+                .is_some()
+        );
+        // Let go before its end, it is stored all the same.
+        let unstored = counters.shrink_to(0, 1_000);
+        assert_eq!(
+            unstored.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(),
+            ["short"]
+        );
+        assert_eq!(unstored[0].1.until_ms, 1_000 + EVICTION_MS);
+        assert_eq!((counters.held.len(), counters.order.len(), BYTES.get()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_over_is_dropped() {
+        let mut counters = Counters::default();
+        counters.count(&take("a", 2, 1, Mode::Strict), 0);
+        counters.count(&take("b", 2, 5, Mode::Strict), 0);
+        counters.drop_expired(1_000);
+        assert_eq!(
+            (counters.has("a"), counters.has("b"), counters.order.len()),
+            (false, true, 1)
+        );
+        drop(counters);
+        assert_eq!(BYTES.get(), 0);
+    }
+
+    proptest! {
+        /// An object that keeps almost nothing in memory decides as one that keeps all, and memory stays within its bound.
+        #[test]
+        fn a_bound_changes_no_decision(
+            most in 0_usize..3_000,
+            steps in prop::collection::vec((0_u64..2_000, 0_u8..20, 0_u8..2), 1..300),
+        ) {
+            let (mut whole, mut bounded) = (Counters::default(), Counters::default());
+            let mut storage: HashMap<String, Entry> = HashMap::new();
+            let mut now = 1_000_000;
+            for (step, key, mode) in steps {
+                now += step;
+                let mode = if mode == 0 { Mode::Strict } else { Mode::Fast };
+                let take = take(&format!("{mode:?}/{key}"), 3, 20, mode);
+                let expected = whole.count(&take, now).taken;
+                if !bounded.has(&take.key) && let Some(entry) = storage.get(&take.key).filter(|entry| entry.until_ms > now) {
+                    bounded.load(&take.key, entry.clone());
+                }
+                let counted = bounded.count(&take, now);
+                prop_assert_eq!(counted.taken, expected);
+                storage.extend(counted.to_store.map(|entry| (take.key.clone(), entry)));
+                let others = BYTES.get() - bounded.bytes;
+                storage.extend(bounded.shrink_to(others + most, now));
+                prop_assert!(bounded.bytes <= most, "{} bytes of {most}", bounded.bytes);
+                prop_assert_eq!(bounded.order.len(), bounded.held.len());
+            }
+        }
+    }
+}
