@@ -8,6 +8,8 @@ pub mod claims;
 pub mod client_ip;
 pub mod cors;
 pub mod edge_config;
+pub mod event;
+pub mod exposition;
 pub mod headers;
 pub mod ip_guard;
 pub mod job;

@@ -10,7 +10,11 @@ use kado_shared::{
     problem::{Code, Problem},
 };
 
-use super::{Gateway, snapshot::Snapshot};
+use super::{
+    Gateway,
+    snapshot::Snapshot,
+    telemetry::{LIMITS, count},
+};
 use crate::{
     answer::{Answer, Refusal},
     exchange::Exchange,
@@ -93,7 +97,10 @@ pub(crate) async fn check(
         let key = format!("{}/{name}/{client}", snapshot.config.tenant.id);
         let decision = match decide(gateway, name, key, rule).await {
             Ok(decision) => decision,
-            Err(error) => return limiter_away(&rule, name, &js::describe(&error)),
+            Err(error) => {
+                count(&snapshot.config.tenant.id.to_string(), LIMITS, &[name, "away"], 1);
+                return limiter_away(&rule, name, &js::describe(&error));
+            }
         };
         let tighter = tightest
             .is_none_or(|(_, known)| (decision.admitted, decision.remaining) < (known.admitted, known.remaining));
@@ -108,6 +115,12 @@ pub(crate) async fn check(
         return Ok(Standing(Vec::new()));
     };
     let headers = headers::of(name, &rule, decision, js::now_ms());
+    let result = match (decision.admitted, rule.shadow) {
+        (true, _) => "allowed",
+        (false, true) => "shadow",
+        (false, false) => "refused",
+    };
+    count(&snapshot.config.tenant.id.to_string(), LIMITS, &[name, result], 1);
     if decision.admitted || rule.shadow {
         Ok(Standing(headers))
     } else {

@@ -11,6 +11,7 @@ mod limits;
 mod rendering;
 mod route;
 mod snapshot;
+pub(crate) mod telemetry;
 mod ttl;
 
 use std::rc::Rc;
@@ -83,6 +84,9 @@ pub(crate) async fn handle(
         request_id: exchange.id.as_str().into(),
         traceparent: exchange.trace.to_string().into(),
     };
+    if let Some(metrics) = telemetry::scrape::answer(&gateway, &exchange).await {
+        return metrics.into_response();
+    }
     let mut facts = Facts::default();
     let (surface, mut answer, cors_origins) = match serve(&gateway, &exchange, &context, &mut facts).await {
         Served {
@@ -114,6 +118,7 @@ pub(crate) async fn handle(
         answer = answer.without_body();
     }
     log(&exchange, &answer, &facts);
+    telemetry::answered(&gateway, &exchange, &context, &answer, &facts);
     answer.into_response()
 }
 
@@ -205,7 +210,9 @@ async fn api_request(
             }
             facts.user = credentials::check(gateway, exchange, snapshot, forwarded.credentials).await?;
         }
-        forward::pass_on(gateway, exchange, &snapshot.config.tenant.id.to_string()).await
+        let answered = forward::pass_on(gateway, exchange, &snapshot.config.tenant.id.to_string()).await;
+        telemetry::record::forwarded(gateway, exchange, facts, &answered).await;
+        answered
     }
     .await;
     standing.on(result)

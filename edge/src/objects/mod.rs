@@ -1,6 +1,7 @@
 //! Durable Objects: the little state that the edge keeps. Each is small, and none is asked by every request.
 
 pub(crate) mod flight;
+pub(crate) mod outbox;
 pub(crate) mod rate_limiter;
 pub(crate) mod snapshot;
 

@@ -304,6 +304,15 @@ impl TestApp {
         Self::read(router, request.body(Body::empty()).unwrap()).await
     }
 
+    /// A request of the edge's own with a JSON body.
+    pub(crate) async fn internal_post(&self, target: &str, body: &Value) -> Answer {
+        let body = body.to_string();
+        let hash = Some(Sha256::digest(body.as_bytes()).into());
+        let request = self.signed_for(None, Purpose::Internal, "POST", target, hash);
+        let router = crate::internal::router(App::clone(&self.service));
+        Self::read(router, request.body(Body::from(body)).unwrap()).await
+    }
+
     /// Signs the administrator in.
     pub(crate) async fn admin_token(&self) -> String {
         self.token("admin@localhost").await

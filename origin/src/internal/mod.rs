@@ -2,11 +2,12 @@
 
 mod blob;
 mod edge_config;
+pub(crate) mod events;
 
 use axum::{
     Router,
     middleware::{from_fn, from_fn_with_state},
-    routing::get,
+    routing::{get, post},
 };
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/internal/edge-config", get(edge_config::get_edge_config))
+        .route("/internal/events", post(events::post_events))
         .route("/internal/blobs/u/{id}", get(blob::get_blob))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
