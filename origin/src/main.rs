@@ -17,6 +17,7 @@ mod hex;
 mod http;
 mod identity;
 mod internal;
+mod metrics;
 mod readiness;
 mod redis;
 mod seal;

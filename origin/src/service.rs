@@ -18,6 +18,7 @@ use crate::{
         keyring::Keyring,
         password::{HashError, Passwords},
     },
+    metrics::Metrics,
     readiness::Readiness,
     redis::Redis,
     seal::{self, Sealer},
@@ -47,6 +48,7 @@ pub(crate) struct Service {
     pub(crate) tenants: Tenants,
     pub(crate) settings: SettingsCache,
     pub(crate) readiness: Readiness,
+    pub(crate) metrics: Metrics,
     pub(crate) uploads: Semaphore,
     /// The site's public URL, without a slash at its end; issuer of tokens.
     pub(crate) public_url: String,
@@ -95,6 +97,7 @@ impl Service {
             tenants: Tenants::default(),
             settings: SettingsCache::default(),
             readiness: Readiness::default(),
+            metrics: Metrics::default(),
             uploads: Semaphore::new(UPLOADS_AT_ONCE),
             clock: parts.clock,
             entropy: parts.entropy,

@@ -4,6 +4,7 @@
 mod configuration;
 mod connect;
 mod doctor;
+mod events;
 mod keys;
 mod migrate;
 mod seed;
@@ -48,6 +49,8 @@ enum Command {
     Tenants(tenants::Args),
     /// Read and change settings.
     Settings(settings::Args),
+    /// Show what was done for a tenant, or how often, as JSON lines.
+    Events(events::Args),
     /// Show the signing keys, or seal them anew.
     Keys(keys::Args),
     /// Check configuration, database, schema, roles, secrets and blob store; one line each.
@@ -162,6 +165,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Seed(args) => seed::run(args).await,
         Command::Tenants(args) => tenants::run(args).await,
         Command::Settings(args) => settings::run(args).await,
+        Command::Events(args) => events::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Doctor(args) => doctor::run(*args).await,
         Command::Cache(args) => {

@@ -141,7 +141,10 @@ async fn change(
     Ok(transaction.commit().await?)
 }
 
-async fn resolve(connection: &mut PgConnection, host: Option<&str>) -> Result<Option<TenantId>, CommandError> {
+pub(super) async fn resolve(
+    connection: &mut PgConnection,
+    host: Option<&str>,
+) -> Result<Option<TenantId>, CommandError> {
     let Some(given) = host else { return Ok(None) };
     let host =
         normalize_host(given).ok_or_else(|| CommandError::Configuration(format!("{given:?} is no host name")))?;

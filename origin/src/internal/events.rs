@@ -53,9 +53,17 @@ pub(crate) async fn post_events(State(app): State<App>, body: Bytes) -> Result<J
     confirmation.stored.extend(events.iter().map(|event| event.id));
     confirmation.stored.extend(counts.iter().map(|report| report.id));
     let now = app.clock.now();
-    store_events(&mut transaction, &events, now).await?;
+    let new: HashSet<Uuid> = store_events(&mut transaction, &events, now)
+        .await?
+        .into_iter()
+        .collect();
     store_counts(&mut transaction, &counts, &tenants, now).await?;
     transaction.commit().await.map_err(DatabaseError::from)?;
+    let sent = events.len();
+    let mut told = HashSet::new();
+    events.retain(|event| new.contains(&event.id) && told.insert(event.id));
+    let (repeated, refused) = (sent - events.len(), confirmation.refused.len());
+    app.metrics.stored(&events, repeated as u64, refused as u64);
     for refused in &confirmation.refused {
         tracing::error!(
             event = "event-refused",
@@ -139,19 +147,20 @@ async fn lock_tenants(
     Ok(found.into_iter().map(TenantId).collect())
 }
 
+/// Stores the events that are new, and says which those are.
 async fn store_events(
     connection: &mut PgConnection,
     events: &[&Event],
     now: OffsetDateTime,
-) -> Result<(), DatabaseError> {
+) -> Result<Vec<Uuid>, DatabaseError> {
     if events.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     fn column<T>(events: &[&Event], of: impl Fn(&Event) -> T) -> Vec<T> {
         events.iter().map(|event| of(event)).collect()
     }
     let number = |number: Option<u64>| number.and_then(|number| i64::try_from(number).ok());
-    sqlx::query!(
+    Ok(sqlx::query_scalar!(
         "insert into image_events (tenant_id, id, at, received_at, kind, result, request_id, trace_id, user_id, ms, lane,
                                    source_format, bytes_in, format, width, height, bytes_out)
          select tenant_id, id, at, $4, kind, result, request_id, trace_id, user_id, ms, lane,
@@ -161,7 +170,7 @@ async fn store_events(
                      $16::bigint[], $17::bigint[])
               as batch (tenant_id, id, at, kind, result, request_id, trace_id, user_id, ms, lane,
                         source_format, bytes_in, format, width, height, bytes_out)
-         on conflict (tenant_id, id) do nothing",
+         on conflict (tenant_id, id) do nothing returning id",
         &column(events, |event| event.tenant.0),
         &column(events, |event| event.id),
         &column(events, |event| moment(event.at, now)),
@@ -180,9 +189,8 @@ async fn store_events(
         &column(events, |event| event.picture.height.map(i64::from)) as &[Option<i64>],
         &column(events, |event| number(event.picture.bytes_out)) as &[Option<i64>],
     )
-    .execute(connection)
-    .await?;
-    Ok(())
+    .fetch_all(connection)
+    .await?)
 }
 
 /// Adds the reports that are new. Counts of a tenant that is gone count for nobody.
