@@ -3,6 +3,7 @@
 //! Everything here is a pure rule: no I/O, no clock, no randomness of its own. Times are Unix seconds or milliseconds
 //! handed in by the caller; random bytes too. What only one side needs does not belong here.
 
+pub mod api_route;
 pub mod cache_key;
 pub mod claims;
 pub mod client_ip;
@@ -14,6 +15,7 @@ pub mod headers;
 pub mod ip_guard;
 pub mod job;
 pub mod limits;
+pub mod maintenance;
 pub mod path_guard;
 pub mod problem;
 pub mod redact;
@@ -22,6 +24,7 @@ pub mod secret;
 pub mod security_headers;
 pub mod settings;
 pub mod signature;
+pub mod site_files;
 pub mod source;
 pub mod tenant;
 pub mod trace;

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-use crate::{limits::Rule, source::AllowedSource};
+use crate::{limits::Rule, maintenance::Maintenance, source::AllowedSource};
 
 /// What a setting's value may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,6 +42,8 @@ pub enum Kind {
     Sources,
     /// A rate limit; see [`Rule`].
     Limit,
+    /// `null`, or announced maintenance; see [`Maintenance`].
+    Maintenance,
 }
 
 /// One setting.
@@ -135,6 +137,12 @@ settings! {
     "limitApi", "limits", Kind::Limit,
         r#"{"quota":300,"windowSeconds":60,"mode":"fast","onFailure":"open"}"#, EDGE,
         "API requests of one address";
+    "maintenance", "site", Kind::Maintenance, "null", EDGE,
+        "Announced maintenance; see /api/admin/maintenance";
+    "robotsImages", "site", Kind::Bool, "true", EDGE,
+        "Whether robots.txt lets crawlers fetch pictures; everything else is closed to them";
+    "securityContact", "site", Kind::Text { max: 200 }, "\"\"", EDGE,
+        "Where vulnerabilities are reported, for security.txt: an address of mail, or https:, mailto: or tel:";
 }
 
 /// The declaration of a setting.
@@ -192,6 +200,8 @@ pub fn validate(name: &str, value: &Value) -> Result<(), String> {
         }
         Kind::Sources => AllowedSource::list_from_json(value).map(|_| ()),
         Kind::Limit => Rule::from_json(value).map(|_| ()),
+        Kind::Maintenance if value.is_null() => Ok(()),
+        Kind::Maintenance => Maintenance::from_json(value).map(|_| ()),
     }
 }
 
@@ -293,6 +303,13 @@ impl Settings {
     #[must_use]
     pub fn limit(&self, name: &str) -> Option<Rule> {
         Rule::from_json(&self.get(name)).ok()
+    }
+
+    /// Maintenance that is set, whenever it is.
+    #[must_use]
+    pub fn maintenance(&self) -> Option<Maintenance> {
+        let value = self.overrides.get("maintenance").filter(|value| !value.is_null())?;
+        Maintenance::from_json(value).ok()
     }
 }
 

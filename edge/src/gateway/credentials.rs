@@ -2,7 +2,7 @@
 //! database.
 
 use kado_shared::{
-    claims::{AccessClaims, Expiry, TokenError, Verifier},
+    claims::{AccessClaims, Expiry, Role, TokenError, Verifier},
     problem::Code,
 };
 
@@ -74,6 +74,18 @@ pub(crate) async fn check(
         judged => judged,
     };
     claims.map(|claims| Some(claims.sub.to_string())).map_err(invalid)
+}
+
+/// Role of whoever presents a token that is good now; `None` for everybody else, and for API keys, which only the origin
+/// knows.
+pub(super) fn role(exchange: &Exchange, snapshot: &Snapshot) -> Option<Role> {
+    let authorization = exchange.header("authorization");
+    match presented(authorization.as_deref(), exchange.header("cookie").as_deref()) {
+        Presented::Bearer(token) | Presented::Cookie(token) => {
+            judge(&token, snapshot, Expiry::Required).ok().map(|claims| claims.role)
+        }
+        Presented::Malformed | Presented::None => None,
+    }
 }
 
 fn judge(token: &str, snapshot: &Snapshot, expiry: Expiry) -> Result<AccessClaims, TokenError> {

@@ -14,7 +14,7 @@ use kado_shared::{
 use worker::Context;
 
 use super::{
-    Facts, Gateway, limits,
+    Facts, Gateway, limits, maintenance,
     rendering::{self, Found, Order},
     snapshot::{self, Snapshot},
 };
@@ -94,6 +94,7 @@ async fn picture(
         }
         Found::Nothing => {}
     }
+    maintenance::check_picture(snapshot, facts)?;
     facts.cache = Some("miss");
     facts.lane = Some("edge");
     let standing = match limits::check(gateway, exchange, snapshot, "limitTransform", "transform").await {

@@ -8,8 +8,10 @@ mod credentials;
 mod forward;
 mod image;
 mod limits;
+mod maintenance;
 mod rendering;
 mod route;
+mod site_files;
 mod snapshot;
 pub(crate) mod telemetry;
 mod ttl;
@@ -17,6 +19,7 @@ mod ttl;
 use std::rc::Rc;
 
 use kado_shared::{
+    api_route::{self, Target},
     client_ip::ClientIpSource,
     cors,
     edge_config::TOO_OLD_MS,
@@ -68,6 +71,8 @@ pub(crate) struct Facts {
     pub(crate) cache: Option<&'static str>,
     pub(crate) limit: Option<&'static str>,
     pub(crate) lane: Option<&'static str>,
+    /// Header that announces maintenance.
+    pub(crate) announcement: Option<(&'static str, String)>,
 }
 
 /// Serves a request.
@@ -114,6 +119,9 @@ pub(crate) async fn handle(
         answer.set(name, value);
     }
     answer.set(X_REQUEST_ID, &exchange.id);
+    if let Some((name, value)) = &facts.announcement {
+        answer.set(name, value);
+    }
     if exchange.method == "HEAD" {
         answer = answer.without_body();
     }
@@ -163,8 +171,33 @@ async fn serve(gateway: &Gateway, exchange: &Exchange, context: &Context, facts:
                 cors: Vec::new(),
             }
         }
+        Route::Favicon => {
+            facts.route = "/favicon.ico";
+            api(Err(site_files::favicon()))
+        }
+        Route::Robots | Route::Security => {
+            let robots = route == Route::Robots;
+            facts.route = if robots {
+                "/robots.txt"
+            } else {
+                "/.well-known/security.txt"
+            };
+            let snapshot = match snapshot::of_host(gateway, &exchange.host, context).await {
+                Ok(snapshot) => snapshot,
+                Err(refusal) => return api(Err(refusal)),
+            };
+            facts.tenant = Some(snapshot.config.tenant.id.to_string());
+            api(if robots {
+                Ok(site_files::robots(&snapshot))
+            } else {
+                site_files::security(exchange, &snapshot)
+            })
+        }
         Route::Origin(forwarded) => {
-            facts.route = "/api/{path}";
+            facts.route = match api_route::find(&exchange.method, &exchange.path) {
+                Target::Known(template) | Target::OtherMethod(template, _) => template,
+                Target::Unknown => "/api/{path}",
+            };
             let snapshot = match snapshot::of_host(gateway, &exchange.host, context).await {
                 Ok(snapshot) => snapshot,
                 Err(refusal) => return api(Err(refusal)),
@@ -195,6 +228,7 @@ async fn api_request(
     let standing = limits::check(gateway, exchange, snapshot, setting, name).await?;
     facts.limit = Some(name);
     let result = async {
+        maintenance::check(exchange, snapshot, facts)?;
         check_body_size(exchange, snapshot, forwarded)?;
         if forwarded.credentials != Credentials::None {
             let too_old = |snapshot: &Snapshot| js::now_ms().saturating_sub(snapshot.confirmed_ms) > TOO_OLD_MS;
