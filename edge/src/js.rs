@@ -290,6 +290,14 @@ pub(crate) fn describe(error: &JsValue) -> String {
         .unwrap_or_else(|| format!("{error:?}"))
 }
 
+/// Whether a rejected fetch was given up by its signal: the peer may have the request, and be at it.
+pub(crate) fn was_given_up(error: &JsValue) -> bool {
+    let name = Reflect::get(error, &JsValue::from_str("name"))
+        .ok()
+        .and_then(|name| name.as_string());
+    matches!(name.as_deref(), Some("TimeoutError" | "AbortError"))
+}
+
 fn method(object: &JsValue, name: &str) -> Result<Function, JsValue> {
     Reflect::get(object, &JsValue::from_str(name))?.dyn_into()
 }

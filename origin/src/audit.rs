@@ -14,6 +14,8 @@ pub(crate) enum Actor {
     User(Uuid),
     /// Somebody at the command line.
     Operator,
+    /// Nobody that is known.
+    System,
 }
 
 /// One entry.
@@ -38,6 +40,7 @@ pub(crate) async fn record(connection: &mut PgConnection, entry: Entry<'_>) -> R
     let (actor, user) = match entry.actor {
         Actor::User(id) => ("user", Some(id)),
         Actor::Operator => ("operator", None),
+        Actor::System => ("system", None),
     };
     sqlx::query!(
         "insert into audit_logs (tenant_id, created_at, actor, user_id, action, target, before, after, request_id, client_ip)

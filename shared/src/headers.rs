@@ -59,9 +59,20 @@ pub fn is_hop_by_hop(lower_case_name: &str) -> bool {
     )
 }
 
+/// Whether a message's `Connection` header names this header as one of the connection's own.
+#[must_use]
+pub fn is_named_by(connection: &str, lower_case_name: &str) -> bool {
+    // What a message is made of is not the connection's, whatever a client says: it could hide it from the next hop.
+    const KEPT: [&str; 5] = ["host", "content-length", "content-type", "authorization", "cookie"];
+    !KEPT.contains(&lower_case_name)
+        && connection
+            .split(',')
+            .any(|name| name.trim().eq_ignore_ascii_case(lower_case_name))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{is_hop_by_hop, is_untrusted_inbound};
+    use super::{is_hop_by_hop, is_named_by, is_untrusted_inbound};
 
     #[test]
     fn a_client_cannot_speak_as_the_edge() {
@@ -84,5 +95,13 @@ mod tests {
     #[test]
     fn hop_by_hop_headers_are_known() {
         assert!(is_hop_by_hop("transfer-encoding") && !is_hop_by_hop("content-length"));
+    }
+
+    #[test]
+    fn what_the_connection_names_is_its_own_but_not_the_message() {
+        assert!(is_named_by("close, X-Hop", "x-hop") && is_named_by("x-hop", "x-hop"));
+        for name in ["x-other", "authorization", "content-length", "x-ho"] {
+            assert!(!is_named_by("x-hop, authorization, Content-Length", name), "{name}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! handed in by the caller; random bytes too. What only one side needs does not belong here.
 
 pub mod api_route;
+pub mod breaker;
 pub mod cache_key;
 pub mod claims;
 pub mod client_ip;
@@ -20,6 +21,7 @@ pub mod path_guard;
 pub mod problem;
 pub mod redact;
 pub mod request_id;
+pub mod rotation;
 pub mod secret;
 pub mod security_headers;
 pub mod settings;

@@ -1,7 +1,10 @@
 //! Requests that the origin answers: passed on signed, bodies untouched in both directions.
 
+use std::cell::RefCell;
+
 use kado_shared::{
-    headers::{is_hop_by_hop, is_untrusted_inbound},
+    breaker::{Admission, Breaker},
+    headers::{is_hop_by_hop, is_named_by, is_untrusted_inbound},
     problem::Code,
 };
 use url::Url;
@@ -25,16 +28,32 @@ const UNKNOWN_LENGTH_MS: u64 = 600_000;
 /// The same for readiness, whose own checks take 1.5 s at most.
 const READINESS_MS: u64 = 3_000;
 
-/// Passes a request on to the origin and its answer back.
+thread_local! {
+    static ORIGIN: RefCell<Breaker> = const { RefCell::new(Breaker::new()) };
+}
+
+/// Passes a request on to the origin and its answer back. An origin that has just failed is left alone for a second, and
+/// then asked by one request before all others.
 ///
 /// # Errors
 /// 503 where the origin cannot be reached or does not answer in time.
 pub(crate) async fn pass_on(gateway: &Gateway, exchange: &Exchange, tenant: &str) -> Result<Answer, Refusal> {
+    if let Admission::Wait { ms } = ORIGIN.with_borrow_mut(|origin| origin.admit(js::now_ms())) {
+        let detail = "the origin has just failed to answer; try again shortly";
+        return Err(Refusal::new(Code::Unavailable, detail).with("retry-after", ms.div_ceil(1000).max(1).to_string()));
+    }
     let deadline_ms = DEADLINE_MS.saturating_add(body_ms(exchange));
     let response = send(gateway, exchange, tenant, deadline_ms)
         .await
         .map_err(|error| away(&error))?;
     Ok(clean(&response))
+}
+
+/// Whether a request may be sent twice: nothing happens the second time that has not happened the first (RFC 9110, section
+/// 9.2.2), and it has no body that is gone by then.
+fn may_repeat(exchange: &Exchange) -> bool {
+    let bodiless = exchange.request.body().is_none();
+    bodiless && matches!(exchange.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
 }
 
 /// Time that a request's body may take. The runtime's signal ends the request's body and the answer's with it, so both
@@ -66,7 +85,34 @@ pub(crate) async fn readiness(gateway: &Gateway, exchange: &Exchange) -> Result<
     }
 }
 
+/// Sends a request to the origin, and where nobody was there, once more if that does no harm: an origin closes connections
+/// that it finds idle, and what is sent on one at that moment is lost.
 async fn send(gateway: &Gateway, exchange: &Exchange, tenant: &str, deadline_ms: u64) -> Result<Response, JsValue> {
+    let asked_ms = js::now_ms();
+    let mut sent = send_once(gateway, exchange, tenant, deadline_ms).await;
+    if let Err(error) = &sent
+        && !js::was_given_up(error)
+        && may_repeat(exchange)
+    {
+        let left_ms = deadline_ms.saturating_sub(js::now_ms().saturating_sub(asked_ms));
+        sent = send_once(gateway, exchange, tenant, left_ms).await;
+    }
+    ORIGIN.with_borrow_mut(|origin| match &sent {
+        Ok(_) => origin.answered(js::now_ms()),
+        // What takes long is not away.
+        Err(error) if js::was_given_up(error) => {}
+        Err(_) => origin.failed(asked_ms, js::now_ms()),
+    });
+    sent
+}
+
+/// One attempt, with a signature of its own: its nonce counts once.
+async fn send_once(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    tenant: &str,
+    deadline_ms: u64,
+) -> Result<Response, JsValue> {
     let url = format!("{}{}", gateway.environment.origin_url, exchange.path_and_query());
     let request = js::redirect_request(&exchange.request, &url, deadline_ms)?;
     // The runtime may write an address differently from how it came; what it sends is what is signed.
@@ -95,6 +141,7 @@ async fn send(gateway: &Gateway, exchange: &Exchange, tenant: &str, deadline_ms:
 }
 
 fn remove_untrusted(headers: &Headers) -> Result<(), JsValue> {
+    let connection = headers.get("connection")?.unwrap_or_default();
     let names: Vec<String> = headers
         .keys()
         .into_iter()
@@ -103,7 +150,7 @@ fn remove_untrusted(headers: &Headers) -> Result<(), JsValue> {
         .collect();
     for name in names {
         let lower = name.to_ascii_lowercase();
-        if is_untrusted_inbound(&lower) || is_hop_by_hop(&lower) {
+        if is_untrusted_inbound(&lower) || is_hop_by_hop(&lower) || is_named_by(&connection, &lower) {
             headers.delete(&name)?;
         }
     }

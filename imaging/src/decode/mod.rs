@@ -15,6 +15,7 @@ use crate::svg::Vector;
 use crate::{Codecs, Format, ImageError, Limits, Plan, Source, Stage};
 
 pub(crate) use self::jpeg::store_bytes;
+pub(crate) use self::png::buffer_bytes as png_buffer_bytes;
 pub(crate) use self::tiff::buffer_bytes as tiff_buffer_bytes;
 pub(crate) use self::webp::frame_memory;
 use std::io;

@@ -89,7 +89,12 @@ impl Memory {
                 (decoded + samples).max(2 * samples) + info.auxiliary_bytes
             }
             Format::Avif => decoded + av1(info),
-            _ if streams(plan) => 2 * width * 8,
+            Format::Png => {
+                let sample_bits = u64::from(info.components) * u64::from(info.bit_depth);
+                let row = (width * sample_bits).div_ceil(8);
+                let whole = if streams(plan) { 0 } else { decoded };
+                whole + crate::decode::png_buffer_bytes(row) + width * channels
+            }
             // The text, twice, and what is made of its elements: a few times as much.
             Format::Svg => decoded + DOCUMENT * info.bytes + 1024 * 1024,
             _ => decoded + 2 * width * 8,

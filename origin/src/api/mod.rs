@@ -4,6 +4,7 @@ mod admin;
 mod auth;
 mod health;
 mod images;
+mod page;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -34,6 +35,12 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/auth/logout", post(auth::logout::post_logout))
         .route("/api/auth/me", get(auth::me::get_me))
         .route("/api/auth/password", post(auth::password::post_password))
+        .route("/api/auth/register", post(auth::register::post_register))
+        .route("/api/auth/rotate", post(auth::rotate::post_rotate))
+        .route("/api/auth/revoke-all", post(auth::revoke_all::post_revoke_all))
+        .route("/api/auth/sessions", get(auth::sessions::get_sessions))
+        .route("/api/auth/sessions/{id}", delete(auth::sessions::delete_session))
+        .route("/api/admin/sessions/revoke-all", post(admin::sessions::post_revoke_all))
         .route(
             "/api/admin/settings",
             get(admin::settings::list::get_settings).patch(admin::settings::change::patch_settings),

@@ -9,6 +9,7 @@ mod keys;
 mod migrate;
 mod seed;
 mod serve;
+mod sessions;
 mod settings;
 mod startup;
 mod sweep;
@@ -51,6 +52,8 @@ enum Command {
     Settings(settings::Args),
     /// Show what was done for a tenant, or how often, as JSON lines.
     Events(events::Args),
+    /// End sessions.
+    Sessions(sessions::Args),
     /// Show the signing keys, or seal them anew.
     Keys(keys::Args),
     /// Check configuration, database, schema, roles, secrets and blob store; one line each.
@@ -166,6 +169,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Tenants(args) => tenants::run(args).await,
         Command::Settings(args) => settings::run(args).await,
         Command::Events(args) => events::run(args).await,
+        Command::Sessions(args) => sessions::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Doctor(args) => doctor::run(*args).await,
         Command::Cache(args) => {

@@ -158,9 +158,7 @@ mod tests {
         ));
         let mut connection = database.superuser().acquire().await.unwrap();
         migration::down(&mut connection, 1).await.unwrap();
-        assert_eq!(
-            schema_state(pools.app()).await.unwrap(),
-            SchemaState::TooOld(MIN_SCHEMA - 1)
-        );
+        let state = schema_state(pools.app()).await.unwrap();
+        assert!(matches!(state, SchemaState::TooOld(version) if version < MIN_SCHEMA), "{state:?}");
     }
 }

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, header, request::Parts},
 };
 use kado_shared::{
-    claims::{Expiry, Role},
+    claims::{AccessClaims, Expiry, Role},
     problem::Code,
     tenant::normalize_host,
 };
@@ -50,6 +50,8 @@ pub(crate) struct Principal {
     pub(crate) email: String,
     pub(crate) role: Role,
     pub(crate) session: Uuid,
+    /// Whether the token came as a cookie.
+    pub(crate) is_cookie: bool,
     pub(crate) must_change_password: bool,
     /// Revision of the configuration that was current when the session was checked.
     pub(crate) revision: u64,
@@ -113,7 +115,31 @@ enum Presented {
     Cookie(String),
 }
 
-async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure> {
+/// A token that is rightly signed for this tenant, though it may have expired, and how it came. Its session has not been
+/// looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct SignedToken {
+    pub(crate) caller: Caller,
+    pub(crate) request_id: RequestId,
+    pub(crate) claims: AccessClaims,
+    pub(crate) is_cookie: bool,
+}
+
+impl FromRequestParts<App> for SignedToken {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let token = signed_token(parts, app, Expiry::Ignored).await?;
+        if token.is_cookie && !parts.method.is_safe() {
+            let mut transaction = app.database.begin(token.caller.tenant).await?;
+            require_same_site(transaction.connection(), &parts.method, &parts.headers).await?;
+            transaction.commit().await?;
+        }
+        Ok(token)
+    }
+}
+
+async fn signed_token(parts: &Parts, app: &App, expiry: Expiry) -> Result<SignedToken, Failure> {
     let extension = |name: &str| Failure::internal(&Unsigned(name.to_owned()));
     let caller = parts
         .extensions
@@ -127,23 +153,37 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
         .ok_or_else(|| extension("request id"))?;
     let presented = presented(&parts.headers)?.ok_or_else(unauthorized)?;
     let (Presented::Bearer(token) | Presented::Cookie(token)) = &presented;
-    let now = app.clock.now();
     let keys = app.keyring.current().await?;
     let claims = keys
         .verifier
-        .verify(token, unix(now), Expiry::Required)
+        .verify(token, unix(app.clock.now()), expiry)
         .map_err(|error| invalid_token(&error))?;
     if claims.tenant != caller.tenant {
         return Err(invalid_token(&session::Refusal::OtherTenant));
     }
+    Ok(SignedToken {
+        caller,
+        request_id,
+        claims,
+        is_cookie: matches!(presented, Presented::Cookie(_)),
+    })
+}
 
+async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure> {
+    let SignedToken {
+        caller,
+        request_id,
+        claims,
+        is_cookie,
+    } = signed_token(parts, app, Expiry::Required).await?;
+    let now = app.clock.now();
     let mut transaction = app.database.begin(caller.tenant).await?;
     let stored = session::load(transaction.connection(), claims.sid)
         .await?
         .ok_or_else(|| invalid_token(&session::Refusal::NoSession))?;
     let lifetimes = lifetimes(app, transaction.connection(), &caller, &stored).await?;
     session::check(&claims, caller.tenant, &stored, lifetimes, now).map_err(|refusal| invalid_token(&refusal))?;
-    if matches!(presented, Presented::Cookie(_)) && !parts.method.is_safe() {
+    if is_cookie && !parts.method.is_safe() {
         require_same_site(transaction.connection(), &parts.method, &parts.headers).await?;
     }
     if session::is_due(&stored, now) {
@@ -160,6 +200,7 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
         email: stored.email,
         role: stored.role,
         session: claims.sid,
+        is_cookie,
         must_change_password: stored.must_change_password,
         revision: stored.revision,
         request_id,
@@ -170,7 +211,8 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
 #[error("an endpoint that needs a {0} is mounted outside the middleware that provides it")]
 struct Unsigned(String);
 
-async fn lifetimes(
+/// How long the session may live, and be idle.
+pub(crate) async fn lifetimes(
     app: &App,
     connection: &mut PgConnection,
     caller: &Caller,
@@ -261,7 +303,7 @@ fn unauthorized() -> Failure {
 }
 
 /// One answer for every reason: which one it was is for the log.
-fn invalid_token(reason: &dyn std::error::Error) -> Failure {
+pub(crate) fn invalid_token(reason: &dyn std::error::Error) -> Failure {
     Failure::new(Code::InvalidToken, "The access token is not valid, or not any more")
         .because(reason)
         .header(

@@ -110,6 +110,20 @@ impl Keyring {
         }
     }
 
+    /// The key of this identifier, if it is published; the active one is at hand.
+    pub(crate) async fn signing_key(&self, kid: &str) -> Result<Option<SigningKey>, KeyringError> {
+        let keys = self.current().await?;
+        if keys.kid == kid {
+            return Ok(Some(keys.signing.clone()));
+        }
+        let mut connection = self.pool.acquire().await.map_err(DatabaseError::from)?;
+        let rows = rows(&mut connection, self.clock.now()).await?;
+        rows.iter()
+            .find(|row| row.kid == kid)
+            .map(|row| open(&self.sealer, &row.kid, &row.sealed_private_key))
+            .transpose()
+    }
+
     fn fresh(&self) -> Option<Arc<Keys>> {
         let now = self.clock.now();
         self.last().filter(|keys| (now - keys.loaded_at).abs() < FRESH_FOR)

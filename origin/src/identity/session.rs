@@ -52,7 +52,7 @@ pub(crate) async fn open(
         .map(|text| text.chars().filter(|c| !c.is_control()).take(512).collect::<String>());
     let epoch = sqlx::query_scalar!(
         "insert into sessions (tenant_id, id, user_id, epoch, key_id, issued_at, created_at, last_seen_at, user_agent, client_ip)
-         select $1, $2, $3, epoch, $4, $5, $5, $5, $6, $7 from edge_state
+         select $1, $2, $3, e.epoch + t.epoch, $4, $5, $5, $5, $6, $7 from edge_state e join tenants t on t.id = $1
          returning epoch",
         opening.tenant.0,
         opening.id,
@@ -64,8 +64,7 @@ pub(crate) async fn open(
     )
     .fetch_one(connection)
     .await?;
-    let iat = unix(opening.now);
-    Ok(AccessClaims {
+    let claims = AccessClaims {
         iss: opening.issuer.to_owned(),
         sub: opening.user,
         sid: opening.id,
@@ -73,14 +72,44 @@ pub(crate) async fn open(
         epoch: u64::try_from(epoch).unwrap_or(0),
         role: opening.role,
         tenant: opening.tenant,
+        iat: 0,
+        exp: 0,
+    };
+    Ok(issued(claims, opening.now))
+}
+
+/// Claims as they are issued at a time.
+pub(crate) fn issued(claims: AccessClaims, at: OffsetDateTime) -> AccessClaims {
+    let iat = unix(at);
+    AccessClaims {
         iat,
         exp: iat + TOKEN_LIFE.whole_seconds().unsigned_abs(),
-    })
+        ..claims
+    }
 }
 
 /// Signs the token of some claims.
 pub(crate) fn mint(claims: &AccessClaims, keys: &Keys) -> Result<String, TokenError> {
     kado_shared::claims::sign(claims, &keys.kid, &keys.signing)
+}
+
+/// Ends every session of the transaction's tenant, by its epoch.
+pub(crate) async fn raise_tenants_epoch(connection: &mut PgConnection, tenant: TenantId) -> Result<i64, DatabaseError> {
+    Ok(sqlx::query_scalar!(
+        "update tenants set epoch = epoch + 1 where id = $1 returning epoch",
+        tenant.0
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+/// Ends every session of every tenant, by the site's epoch.
+pub(crate) async fn raise_sites_epoch(connection: &mut PgConnection) -> Result<i64, DatabaseError> {
+    Ok(
+        sqlx::query_scalar!("update edge_state set epoch = epoch + 1, revision = revision + 1 returning epoch")
+            .fetch_one(connection)
+            .await?,
+    )
 }
 
 /// What the database knows of a token's session and user.
@@ -96,7 +125,11 @@ pub(crate) struct Stored {
     pub(crate) created_at: OffsetDateTime,
     pub(crate) last_seen_at: OffsetDateTime,
     pub(crate) ended: bool,
-    /// Epoch of the whole site.
+    /// What the current token was issued with.
+    pub(crate) issued_at: OffsetDateTime,
+    pub(crate) key_id: String,
+    pub(crate) rotation_key: Option<[u8; 32]>,
+    /// Epoch of the site and the tenant together.
     pub(crate) epoch: u64,
     /// Revision that settings are cached by.
     pub(crate) revision: u64,
@@ -106,9 +139,10 @@ pub(crate) struct Stored {
 pub(crate) async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Option<Stored>, DatabaseError> {
     let row = sqlx::query!(
         r#"select s.user_id, s.generation, s.epoch as session_epoch, s.created_at, s.last_seen_at,
-                  s.ended_at is not null as "ended!", u.email, u.role, u.active, u.must_change_password,
-                  e.epoch, e.revision
-           from sessions s join users u on u.tenant_id = s.tenant_id and u.id = s.user_id cross join edge_state e
+                  s.ended_at is not null as "ended!", s.issued_at, s.key_id, s.rotation_key,
+                  u.email, u.role, u.active, u.must_change_password, e.epoch + t.epoch as "epoch!", e.revision
+           from sessions s join users u on u.tenant_id = s.tenant_id and u.id = s.user_id
+                join tenants t on t.id = s.tenant_id cross join edge_state e
            where s.id = $1"#,
         id,
     )
@@ -126,9 +160,43 @@ pub(crate) async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Opti
         created_at: row.created_at,
         last_seen_at: row.last_seen_at,
         ended: row.ended,
+        issued_at: row.issued_at,
+        key_id: row.key_id,
+        rotation_key: row.rotation_key.and_then(|key| key.try_into().ok()),
         epoch: count(row.epoch),
         revision: count(row.revision),
     }))
+}
+
+/// Loads a session with its user, and keeps others from changing it before this transaction ends.
+pub(crate) async fn load_for_update(connection: &mut PgConnection, id: Uuid) -> Result<Option<Stored>, DatabaseError> {
+    // Locked by itself first: what is read afterwards is what whoever held the lock has left.
+    sqlx::query!("select from sessions where id = $1 for update", id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    load(connection, id).await
+}
+
+/// Notes that the successor of the current token was issued.
+pub(crate) async fn advance(
+    connection: &mut PgConnection,
+    successor: &AccessClaims,
+    kid: &str,
+    key: Option<[u8; 32]>,
+    now: OffsetDateTime,
+) -> Result<(), DatabaseError> {
+    sqlx::query!(
+        "update sessions set generation = $2, issued_at = $3, last_seen_at = $3, key_id = $4, rotation_key = $5
+         where id = $1",
+        successor.sid,
+        i32::try_from(successor.generation).unwrap_or(i32::MAX),
+        now,
+        kid,
+        key.as_ref().map(<[u8; 32]>::as_slice),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Why a token that verifies does not count any more. The client is told none of it.
@@ -224,16 +292,17 @@ pub(crate) async fn end(
     Ok(ended.rows_affected() == 1)
 }
 
-/// Ends every session of a user but one; answers how many.
+/// Ends every session of a user, or every one but one; answers how many.
 pub(crate) async fn end_others(
     connection: &mut PgConnection,
     user: Uuid,
-    but: Uuid,
+    but: Option<Uuid>,
     reason: &str,
     now: OffsetDateTime,
 ) -> Result<u64, DatabaseError> {
     let ended = sqlx::query!(
-        "update sessions set ended_at = $3, end_reason = $4 where user_id = $1 and id <> $2 and ended_at is null",
+        "update sessions set ended_at = $3, end_reason = $4 where user_id = $1 and id is distinct from $2
+         and ended_at is null",
         user,
         but,
         now,
@@ -287,6 +356,9 @@ mod tests {
             created_at: NOW - Duration::days(29),
             last_seen_at: NOW - Duration::minutes(29),
             ended: false,
+            issued_at: NOW,
+            key_id: String::new(),
+            rotation_key: None,
             epoch: 4,
             revision: 1,
         }

@@ -111,7 +111,7 @@ struct Site {
 async fn load_site(connection: &mut PgConnection, host: &str) -> Result<Site, ConfigError> {
     let row = sqlx::query!(
         r#"select t.id as "id?", t.name as "name?", t.generation as "tenant_generation?",
-                  e.revision, e.epoch, e.generation, e.restore_id
+                  e.revision, e.epoch + coalesce(t.epoch, 0) as "epoch!", e.generation, e.restore_id
            from edge_state e
            left join tenant_hosts h on h.host = $1
            left join tenants t on t.id = h.tenant_id and t.active"#,

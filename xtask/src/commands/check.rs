@@ -29,6 +29,8 @@ pub(crate) struct Arguments {}
 pub(super) fn run(workspace: &Workspace, _arguments: &Arguments) -> Result<ExitCode> {
     tools::require_bare_machine()?;
     let mut steps = Steps::new(workspace.target.join("kado/check"))?;
+    // PostgreSQL is among them, which tests of this command's own start.
+    tools::ensure_npm_packages(workspace)?;
     lints(workspace, &mut steps)?;
     let count = unit_tests(workspace, &mut steps, None, Output::Quiet)?;
     progress::say(format_args!("\n{}", outcome::table(steps.rows())));
@@ -53,11 +55,8 @@ pub(super) fn lints(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     tools::ensure_wasm_target(workspace)?;
     let deny = tools::cargo_deny().ensure(workspace)?;
     let cargo = |arguments: &[&str]| cargo_command(workspace, arguments);
-    steps.program(
-        "lock files",
-        &mut cargo(&["metadata", "--locked", "--offline", "--format-version=1", "--quiet"]),
-        Output::Quiet,
-    );
+    // Of every platform, those of a new machine included: what looks at dependencies afterwards has no network.
+    steps.program("lock files", &mut cargo(&["fetch", "--locked"]), Output::Quiet);
     steps.program("formatting", &mut cargo(&["fmt", "--all", "--check"]), Output::Quiet);
     let native = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     steps.program("clippy, native", &mut cargo(&native), Output::Quiet);

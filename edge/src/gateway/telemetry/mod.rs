@@ -18,7 +18,7 @@ use kado_shared::{
 };
 use worker::Context;
 
-use super::{Facts, Gateway};
+use super::{Facts, Gateway, HEALTH_CHECK_HOST};
 use crate::{answer::Answer, exchange::Exchange, js, objects::outbox};
 
 /// Time between two reports of an isolate, in milliseconds.
@@ -123,8 +123,11 @@ pub(super) fn answered(gateway: &Gateway, exchange: &Exchange, context: &Context
     } else {
         bytes.unwrap_or_default()
     };
-    count(tenant, REQUESTS, &[facts.route, class(answer.status())], 1);
-    count(tenant, SENT, &[facts.route], bytes);
+    // The checks of `kado edge` give what waits its occasion, and are themselves of no interest.
+    if exchange.host != HEALTH_CHECK_HOST {
+        count(tenant, REQUESTS, &[facts.route, class(answer.status())], 1);
+        count(tenant, SENT, &[facts.route], bytes);
+    }
     if let Some(cache) = facts.cache {
         count(tenant, CACHE, &[cache], 1);
         count(tenant, CACHE_BYTES, &[cache], bytes);

@@ -31,20 +31,20 @@ fn sample(value: f32) -> u8 {
 pub(super) fn transform(block: &Block, size: (usize, usize), out: &mut [u8], stride: usize) {
     match size {
         (8, 8) => inverse(block, down_8, across_8, out, stride),
-        (4, 4) => inverse(block, down_4, across_4, out, stride),
+        (4, 4) => inverse(block, down_half, across_half, out, stride),
         (2, 2) => inverse(block, down_2, across_2, out, stride),
         (1, 1) => inverse(block, down_1, across_1, out, stride),
-        (4, 8) => inverse(block, down_8, across_4, out, stride),
+        (4, 8) => inverse(block, down_8, across_half, out, stride),
         (2, 8) => inverse(block, down_8, across_2, out, stride),
         (1, 8) => inverse(block, down_8, across_1, out, stride),
-        (8, 4) => inverse(block, down_4, across_8, out, stride),
-        (2, 4) => inverse(block, down_4, across_2, out, stride),
-        (1, 4) => inverse(block, down_4, across_1, out, stride),
+        (8, 4) => inverse(block, down_half, across_8, out, stride),
+        (2, 4) => inverse(block, down_half, across_2, out, stride),
+        (1, 4) => inverse(block, down_half, across_1, out, stride),
         (8, 2) => inverse(block, down_2, across_8, out, stride),
-        (4, 2) => inverse(block, down_2, across_4, out, stride),
+        (4, 2) => inverse(block, down_2, across_half, out, stride),
         (1, 2) => inverse(block, down_2, across_1, out, stride),
         (8, _) => inverse(block, down_1, across_8, out, stride),
-        (4, _) => inverse(block, down_1, across_4, out, stride),
+        (4, _) => inverse(block, down_1, across_half, out, stride),
         _ => inverse(block, down_1, across_2, out, stride),
     }
 }
@@ -77,6 +77,33 @@ fn down_1<const W: usize>([x0]: [Vector<W>; 1]) -> [Vector<W>; 1] {
 fn down_2<const W: usize>([x0, x1]: [Vector<W>; 2]) -> [Vector<W>; 2] {
     let (even, odd) = (times(C4, x0), times(C4, x1));
     [plus(even, odd), minus(even, odd)]
+}
+
+/// What each of the four lowest coefficients has in the outer samples of a block of half the side, and in the inner ones: the
+/// best linear estimate from them of what a Lanczos3 that halves the picture gives, where neighbours correlate by 0.97. The
+/// lowest frequencies of a transform of four, which know nothing of what is beside the block, are 2 dB further from that.
+const OUTER: [f32; 4] = [C4, 0.460_048_56, 0.335_423_33, 0.115_135_36];
+const INNER: [f32; 4] = [C4, 0.193_708_56, -0.351_418_74, -0.396_519_35];
+
+#[inline(always)]
+fn down_half<const W: usize>([x0, x1, x2, x3]: [Vector<W>; 4]) -> [Vector<W>; 4] {
+    let [first, outer_1, outer_2, outer_3] = OUTER;
+    let [_, inner_1, inner_2, inner_3] = INNER;
+    let flat = times(first, x0);
+    let outer = (
+        plus(flat, times(outer_2, x2)),
+        plus(times(outer_1, x1), times(outer_3, x3)),
+    );
+    let inner = (
+        plus(flat, times(inner_2, x2)),
+        plus(times(inner_1, x1), times(inner_3, x3)),
+    );
+    [
+        plus(outer.0, outer.1),
+        plus(inner.0, inner.1),
+        minus(inner.0, inner.1),
+        minus(outer.0, outer.1),
+    ]
 }
 
 #[inline(always)]
@@ -131,6 +158,24 @@ fn across_2([x0, x1]: Vector<2>) -> Vector<2> {
     [even + odd, even - odd]
 }
 
+/// The same of [`OUTER`] and [`INNER`].
+const HALF: [[f32; 4]; 4] = {
+    let [o0, o1, o2, o3] = OUTER;
+    let [i0, i1, i2, i3] = INNER;
+    [
+        [o0, i0, i0, o0],
+        [o1, i1, -i1, -o1],
+        [o2, i2, i2, o2],
+        [o3, i3, -i3, -o3],
+    ]
+};
+
+#[inline(always)]
+fn across_half([x0, x1, x2, x3]: Vector<4>) -> Vector<4> {
+    let [b0, b1, b2, b3] = HALF;
+    plus(plus(times(x0, b0), times(x2, b2)), plus(times(x1, b1), times(x3, b3)))
+}
+
 #[inline(always)]
 fn across_4([x0, x1, x2, x3]: Vector<4>) -> Vector<4> {
     let [b0, b1, b2, b3] = FOUR;
@@ -155,7 +200,11 @@ mod tests {
     /// The definition, in floating point.
     fn exact(block: &Block, width: usize, height: usize) -> Vec<f64> {
         let basis = |u: usize, i: usize, n: usize| {
-            if u == 0 {
+            if n == 4 {
+                let mirrored = if i > 1 && u % 2 == 1 { -1.0 } else { 1.0 };
+                let half = if i == 0 || i == 3 { OUTER } else { INNER };
+                mirrored * f64::from(half[u])
+            } else if u == 0 {
                 f64::sqrt(0.125)
             } else {
                 0.5 * f64::cos((2 * i + 1) as f64 * u as f64 * core::f64::consts::PI / (2 * n) as f64)

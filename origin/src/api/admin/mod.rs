@@ -1,4 +1,5 @@
 //! Administration of a tenant, for its users of role ADMIN. Every change is audited with before and after.
 
 pub(crate) mod maintenance;
+pub(crate) mod sessions;
 pub(crate) mod settings;

@@ -4,27 +4,28 @@
 //! same statements.
 
 use axum::{
-    Json,
     extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use kado_shared::{
-    claims::{AccessClaims, Role},
+    claims::Role,
     problem::{Code, FieldError},
     secret::Secret,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::sync::Arc;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::UserView;
+use super::{
+    UserView,
+    token::{self, SessionMode},
+};
 use crate::{
     audit::{self, Actor, Entry},
     database::{DatabaseError, TenantTransaction},
     http::{
-        authentication::COOKIE,
         context::{Observation, RequestId},
         edge::Caller,
         extract::JsonBody,
@@ -48,29 +49,6 @@ pub(crate) struct Login {
     password: String,
     #[serde(default)]
     session: SessionMode,
-}
-
-/// How the token is handed over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SessionMode {
-    /// In the body, for clients that keep it themselves.
-    #[default]
-    Token,
-    /// As a cookie that scripts cannot read.
-    Cookie,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SignedIn {
-    /// Absent in cookie mode.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<String>,
-    expires_at: String,
-    /// Seconds: clocks of devices are wrong.
-    expires_in: u64,
-    user: UserView,
 }
 
 /// Why nobody was signed in.
@@ -182,7 +160,13 @@ pub(crate) async fn post_login(
     };
     audit::record(transaction.connection(), entry).await?;
     transaction.commit().await?;
-    Ok(answer(&account, &claims, &session::mint(&claims, &keys)?, mode))
+    let user = UserView {
+        id: account.id,
+        email: account.email,
+        role: account.role,
+        must_change_password: account.must_change_password,
+    };
+    Ok(token::answer(user, &claims, &session::mint(&claims, &keys)?, mode))
 }
 
 fn validate(login: &Login) -> Result<Email, LoginError> {
@@ -283,35 +267,6 @@ async fn replace_hash(
     .execute(transaction.connection())
     .await?;
     Ok(())
-}
-
-fn answer(account: &Account, claims: &AccessClaims, token: &str, mode: SessionMode) -> Response {
-    let life = claims.exp.saturating_sub(claims.iat);
-    let expires_at = i64::try_from(claims.exp)
-        .ok()
-        .and_then(|exp| OffsetDateTime::from_unix_timestamp(exp).ok());
-    let body = SignedIn {
-        token: (mode == SessionMode::Token).then(|| token.to_owned()),
-        expires_at: expires_at
-            .and_then(|time| time.format(&Rfc3339).ok())
-            .unwrap_or_default(),
-        expires_in: life,
-        user: UserView {
-            id: account.id,
-            email: account.email.clone(),
-            role: account.role,
-            must_change_password: account.must_change_password,
-        },
-    };
-    let mut response = Json(body).into_response();
-    if mode == SessionMode::Cookie
-        && let Ok(cookie) = HeaderValue::from_str(&format!(
-            "{COOKIE}={token}; Path=/; Max-Age={life}; Secure; HttpOnly; SameSite=Strict"
-        ))
-    {
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
-    response
 }
 
 #[cfg(test)]

@@ -5,6 +5,11 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod me;
 pub(crate) mod password;
+pub(crate) mod register;
+pub(crate) mod revoke_all;
+pub(crate) mod rotate;
+pub(crate) mod sessions;
+mod token;
 
 use kado_shared::claims::Role;
 use serde::Serialize;

@@ -108,7 +108,7 @@ pub(crate) async fn post_password(
     let ended = session::end_others(
         transaction.connection(),
         principal.user,
-        principal.session,
+        Some(principal.session),
         "password-changed",
         now,
     )

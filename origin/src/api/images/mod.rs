@@ -6,7 +6,6 @@ pub(crate) mod upload;
 
 use serde::Serialize;
 use sqlx::PgConnection;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 use crate::{blobs::BlobHash, database::DatabaseError};
@@ -15,7 +14,7 @@ use kado_shared::tenant::TenantId;
 /// A stored original as clients see it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ImageView {
+pub(crate) struct ImageView {
     id: Uuid,
     width: i32,
     height: i32,
@@ -27,7 +26,7 @@ struct ImageView {
 
 /// Where to go from here. `{options}` in `transform` is replaced by the client.
 #[derive(Debug, Serialize)]
-struct Links {
+pub(crate) struct Links {
     #[serde(rename = "self")]
     itself: String,
     transform: String,
@@ -42,10 +41,6 @@ impl Links {
             preview: format!("/img/width=400/u/{id}"),
         }
     }
-}
-
-fn timestamp(moment: OffsetDateTime) -> String {
-    moment.format(&Rfc3339).unwrap_or_default()
 }
 
 /// Holds everybody else off the bytes of one hash until the transaction ends: file and row change together.

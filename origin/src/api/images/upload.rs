@@ -20,8 +20,9 @@ use time::OffsetDateTime;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{ImageView, Links, lock_blob, timestamp};
+use super::{ImageView, Links, lock_blob};
 use crate::{
+    api::page::timestamp,
     audit,
     blobs::{BlobError, Staged},
     database::DatabaseError,

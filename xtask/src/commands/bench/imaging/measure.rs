@@ -92,7 +92,7 @@ pub(super) struct WarmUp {
 
 impl WarmUp {
     /// So many rounds, or fewer of work that is hot at once.
-    const ROUNDS: usize = 6;
+    const ROUNDS: usize = 20;
     const LEAST_ROUNDS: usize = 2;
     const MILLISECONDS: f64 = 2500.0;
 
@@ -158,7 +158,7 @@ mod tests {
             let mut warm_up = WarmUp::default();
             (0..100).take_while(|_| !warm_up.is_over(milliseconds)).count()
         };
-        assert_eq!(uncounted(10.0), 6);
+        assert_eq!(uncounted(10.0), 20);
         assert_eq!(uncounted(1000.0), 3);
         assert_eq!(uncounted(9000.0), 2);
     }
