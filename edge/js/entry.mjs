@@ -1,6 +1,6 @@
 // The Worker's main module: the default handler and the Durable Object classes, nothing else. worker-build's own entry
 // would also export the bindings of every dependency.
-import handler, { Flight, RateLimiter, Snapshot } from "../build/index.js";
+import handler, { Flight, Outbox, RateLimiter, Snapshot } from "../build/index.js";
 import { loadAv1 } from "./av1.mjs";
 import { loadAvif } from "./avif.mjs";
 import { loadWebp } from "./webp.mjs";
@@ -9,4 +9,4 @@ import { loadWebp } from "./webp.mjs";
 globalThis.kadoCodecs = { loadAv1, loadAvif, loadWebp };
 
 export default handler;
-export { Flight, RateLimiter, Snapshot };
+export { Flight, Outbox, RateLimiter, Snapshot };

@@ -5,7 +5,5 @@ use serde_json::Value;
 
 /// Writes a line.
 pub(crate) fn line(value: &Value) {
-    let mut value = value.clone();
-    redact::redact_json(&mut value);
-    crate::js::log(&value.to_string());
+    crate::js::log(&redact::log_line(value.clone()));
 }

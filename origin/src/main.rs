@@ -22,6 +22,7 @@ mod http;
 mod identity;
 mod internal;
 mod limits;
+mod metrics;
 mod purges;
 mod readiness;
 mod redis;

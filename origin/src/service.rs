@@ -21,6 +21,7 @@ use crate::{
         password::{HashError, Passwords},
     },
     limits::SharedLimits,
+    metrics::Metrics,
     readiness::Readiness,
     redis::Redis,
     seal::{self, Sealer},
@@ -53,6 +54,7 @@ pub(crate) struct Service {
     pub(crate) tenants: Tenants,
     pub(crate) settings: SettingsCache,
     pub(crate) readiness: Readiness,
+    pub(crate) metrics: Metrics,
     pub(crate) uploads: Semaphore,
     /// `None` where it is turned off.
     pub(crate) heavy: Option<HeavyLane>,
@@ -114,6 +116,7 @@ impl Service {
             tenants: Tenants::default(),
             settings: SettingsCache::default(),
             readiness: Readiness::default(),
+            metrics: Metrics::default(),
             uploads: Semaphore::new(UPLOADS_AT_ONCE),
             heavy: parts.heavy,
             clock: parts.clock,

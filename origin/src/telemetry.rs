@@ -1,6 +1,6 @@
 //! Logs: one JSON object a line on stdout, with nothing secret in it.
 
-use kado_shared::redact::redact_json;
+use kado_shared::redact::log_line;
 use serde_json::{Map, Value};
 use std::{
     fmt,
@@ -53,7 +53,7 @@ impl<S: Subscriber, W: Write + Send + 'static> Layer<S> for JsonLines<W> {
         );
         fields.0.insert("target".into(), event.metadata().target().into());
         event.record(&mut fields);
-        let line = to_line(Value::Object(fields.0));
+        let line = log_line(Value::Object(fields.0)) + "\n";
         // Nobody is left to tell that the log cannot be written.
         let _ = self
             .out
@@ -61,21 +61,6 @@ impl<S: Subscriber, W: Write + Send + 'static> Layer<S> for JsonLines<W> {
             .unwrap_or_else(PoisonError::into_inner)
             .write_all(line.as_bytes());
     }
-}
-
-/// Redacts and serialises; no control character gets through, so that no value can forge a line or a colour.
-fn to_line(mut value: Value) -> String {
-    redact_json(&mut value);
-    let mut line = String::new();
-    for c in value.to_string().chars() {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            line.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            line.push(c);
-        }
-    }
-    line.push('\n');
-    line
 }
 
 struct Fields(Map<String, Value>);
@@ -157,7 +142,8 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::{testing::Captured, to_line};
+    use super::testing::Captured;
+    use kado_shared::redact::log_line;
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
     use serde_json::json;
 
@@ -187,9 +173,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_value_forges_a_line(text in any::<String>()) {
-            let line = to_line(json!({ "route": text }));
+            let line = log_line(json!({ "route": text }));
             prop_assert_eq!(line.lines().count(), 1);
-            prop_assert!(!line.trim_end_matches('\n').chars().any(char::is_control));
+            prop_assert!(!line.chars().any(char::is_control));
             prop_assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok());
         }
     }

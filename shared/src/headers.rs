@@ -28,6 +28,8 @@ pub const KADO_MAX_BYTES: &str = "kado-max-bytes";
 pub const KADO_TIMEOUT_MS: &str = "kado-timeout-ms";
 /// Why the egress refused or failed.
 pub const KADO_EGRESS_ERROR: &str = "kado-egress-error";
+/// Maintenance that is announced: `startsAt=<time>, endsAt=<time>`.
+pub const KADO_MAINTENANCE: &str = "kado-maintenance";
 /// Identifier of a request, on every answer.
 pub const X_REQUEST_ID: &str = "x-request-id";
 /// W3C trace context.

@@ -60,6 +60,22 @@ pub fn redact_json(value: &mut Value) {
     }
 }
 
+/// A document as a line of a log: redacted, with no character in it that could forge a line or a colour, nor turn the
+/// direction of writing. Without the line's end.
+#[must_use]
+pub fn log_line(mut value: Value) -> String {
+    redact_json(&mut value);
+    let mut line = String::new();
+    for c in value.to_string().chars() {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            line.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
 /// Redacts secrets inside running text: bearer tokens, JWTs, API keys, `sig=` and `password=` pairs, passwords in
 /// addresses, and the local part of e-mail addresses. `None` where nothing had to change.
 #[must_use]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     limits::{NamedRule, Rule},
+    maintenance::Maintenance,
     source::AllowedSource,
 };
 
@@ -47,6 +48,8 @@ pub enum Kind {
     Limit,
     /// Rate limits by path; see [`NamedRule`].
     LimitRules,
+    /// `null`, or announced maintenance; see [`Maintenance`].
+    Maintenance,
 }
 
 /// One setting.
@@ -151,6 +154,12 @@ settings! {
         "API requests of one address";
     "limitRules", "limits", Kind::LimitRules, "[]", EDGE,
         "Further limits, by path and by address, user, API key or tenant; a request must be admitted by all";
+    "maintenance", "site", Kind::Maintenance, "null", EDGE,
+        "Announced maintenance; see /api/admin/maintenance";
+    "robotsImages", "site", Kind::Bool, "true", EDGE,
+        "Whether robots.txt lets crawlers fetch pictures; everything else is closed to them";
+    "securityContact", "site", Kind::Text { max: 200 }, "\"\"", EDGE,
+        "Where vulnerabilities are reported, for security.txt: an address of mail, or https:, mailto: or tel:";
 }
 
 /// The declaration of a setting.
@@ -209,6 +218,8 @@ pub fn validate(name: &str, value: &Value) -> Result<(), String> {
         Kind::Sources => AllowedSource::list_from_json(value).map(|_| ()),
         Kind::Limit => Rule::from_json(value).map(|_| ()),
         Kind::LimitRules => NamedRule::list_from_json(value).map(|_| ()),
+        Kind::Maintenance if value.is_null() => Ok(()),
+        Kind::Maintenance => Maintenance::from_json(value).map(|_| ()),
     }
 }
 
@@ -310,6 +321,13 @@ impl Settings {
     #[must_use]
     pub fn limit(&self, name: &str) -> Option<Rule> {
         Rule::from_json(&self.get(name)).ok()
+    }
+
+    /// Maintenance that is set, whenever it is.
+    #[must_use]
+    pub fn maintenance(&self) -> Option<Maintenance> {
+        let value = self.overrides.get("maintenance").filter(|value| !value.is_null())?;
+        Maintenance::from_json(value).ok()
     }
 }
 

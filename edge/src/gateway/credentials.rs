@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use kado_shared::{
     api_key::{Requirement, START, requirement},
-    claims::{Expiry, TokenError, Verifier},
+    claims::{Expiry, Role, TokenError, Verifier},
     edge_token::Verified,
     problem::Code,
     recent::Recent,
@@ -112,6 +112,18 @@ pub(crate) fn wanted(exchange: &Exchange, by_route: Credentials) -> Credentials 
         Credentials::Required
     } else {
         by_route
+    }
+}
+
+/// Role of whoever presents a token that is good now; `None` for everybody else, and for API keys, which only the origin
+/// knows.
+pub(super) fn role(exchange: &Exchange, snapshot: &Snapshot) -> Option<Role> {
+    let authorization = exchange.header("authorization");
+    match presented(authorization.as_deref(), exchange.header("cookie").as_deref()) {
+        Presented::Bearer(token) | Presented::Cookie(token) => judge(&token, snapshot, Expiry::Required)
+            .ok()
+            .map(|verified| verified.claims.role),
+        Presented::Malformed | Presented::None => None,
     }
 }
 

@@ -18,7 +18,7 @@ use kado_shared::{
 use worker::Context;
 
 use super::{
-    Facts, Gateway, credentials, limits,
+    Facts, Gateway, credentials, limits, maintenance,
     rendering::{self, Entry, Found, Order, Revived, Signed},
     snapshot::{self, Snapshot},
 };
@@ -172,6 +172,7 @@ async fn missed(
     snapshot: &Snapshot,
     (order, vary): Wanted<'_>,
 ) -> Result<Answer, Refusal> {
+    maintenance::check_picture(snapshot, facts)?;
     facts.cache = Some("miss");
     facts.lane = Some("edge");
     let standing = limits::check_miss(gateway, exchange, facts, snapshot).await?;

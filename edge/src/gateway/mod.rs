@@ -10,13 +10,17 @@ mod forward;
 mod heavy;
 mod image;
 mod limits;
+mod maintenance;
 mod rendering;
 mod route;
+mod site_files;
 mod snapshot;
+pub(crate) mod telemetry;
 
 use std::rc::Rc;
 
 use kado_shared::{
+    api_route::{self, Target},
     client_ip::ClientIpSource,
     cors,
     edge_config::TOO_OLD_MS,
@@ -69,6 +73,8 @@ pub(crate) struct Facts {
     /// Every limit that counted it, and what that said.
     pub(crate) limits: Vec<(String, limits::Outcome)>,
     pub(crate) lane: Option<&'static str>,
+    /// Header that announces maintenance.
+    pub(crate) announcement: Option<(&'static str, String)>,
 }
 
 /// Serves a request.
@@ -85,6 +91,9 @@ pub(crate) async fn handle(
         request_id: exchange.id.as_str().into(),
         traceparent: exchange.trace.to_string().into(),
     };
+    if let Some(metrics) = telemetry::scrape::answer(&gateway, &exchange).await {
+        return metrics.into_response();
+    }
     let mut facts = Facts::default();
     let (surface, mut answer, cors_origins) = match serve(&gateway, &exchange, &context, &mut facts).await {
         Served {
@@ -112,10 +121,14 @@ pub(crate) async fn handle(
         answer.set(name, value);
     }
     answer.set(X_REQUEST_ID, &exchange.id);
+    if let Some((name, value)) = &facts.announcement {
+        answer.set(name, value);
+    }
     if exchange.method == "HEAD" {
         answer = answer.without_body();
     }
     log(&exchange, &answer, &facts);
+    telemetry::answered(&gateway, &exchange, &context, &answer, &facts);
     answer.into_response()
 }
 
@@ -164,8 +177,33 @@ async fn serve(gateway: &Gateway, exchange: &Exchange, context: &Context, facts:
                 cors: Vec::new(),
             }
         }
+        Route::Favicon => {
+            facts.route = "/favicon.ico";
+            api(Err(site_files::favicon()))
+        }
+        Route::Robots | Route::Security => {
+            let robots = route == Route::Robots;
+            facts.route = if robots {
+                "/robots.txt"
+            } else {
+                "/.well-known/security.txt"
+            };
+            let snapshot = match snapshot::of_host(gateway, &exchange.host, context).await {
+                Ok(snapshot) => snapshot,
+                Err(refusal) => return api(Err(refusal)),
+            };
+            facts.tenant = Some(snapshot.config.tenant.id.to_string());
+            api(if robots {
+                Ok(site_files::robots(&snapshot))
+            } else {
+                site_files::security(exchange, &snapshot)
+            })
+        }
         Route::Origin(forwarded) => {
-            facts.route = "/api/{path}";
+            facts.route = match api_route::find(&exchange.method, &exchange.path) {
+                Target::Known(template) | Target::OtherMethod(template, _) => template,
+                Target::Unknown => "/api/{path}",
+            };
             let snapshot = match snapshot::of_host(gateway, &exchange.host, context).await {
                 Ok(snapshot) => snapshot,
                 Err(refusal) => return api(Err(refusal)),
@@ -194,6 +232,7 @@ async fn api_request(
     }
     let mut standing = limits::check(gateway, exchange, facts, snapshot, forwarded.limit.0).await?;
     let result = async {
+        maintenance::check(exchange, snapshot, facts)?;
         check_body_size(exchange, snapshot, forwarded)?;
         let wanted = credentials::wanted(exchange, forwarded.credentials);
         if wanted != Credentials::None {
@@ -217,7 +256,9 @@ async fn api_request(
             let of_who = limits::check_who(gateway, exchange, facts, snapshot, &who).await?;
             standing = std::mem::take(&mut standing).and(of_who);
         }
-        forward::pass_on(gateway, exchange, &snapshot.config.tenant.id.to_string()).await
+        let answered = forward::pass_on(gateway, exchange, &snapshot.config.tenant.id.to_string()).await;
+        telemetry::record::forwarded(gateway, exchange, facts, &answered).await;
+        answered
     }
     .await;
     standing.on(result)

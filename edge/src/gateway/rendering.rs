@@ -24,7 +24,7 @@ use wasm_bindgen::JsValue;
 use web_sys::{Headers, Response};
 use worker::Context;
 
-use super::{Gateway, heavy};
+use super::{Gateway, heavy, telemetry};
 use crate::{
     answer::{Answer, Refusal},
     exchange::Exchange,
@@ -335,7 +335,7 @@ async fn make_behind(
     let (behind, order) = (gateway.clone(), order.clone());
     let (done, made) = futures_channel::oneshot::channel();
     context.wait_until(async move {
-        let made = make(&behind, &order).await;
+        let made = make_and_record(&behind, &order).await;
         let outcome = made.as_ref().map(Made::stored_response).map_err(failure_of);
         // A client that left does not want to know.
         let _ = done.send(made.map(Made::into_entry));
@@ -356,7 +356,7 @@ pub(super) async fn renew(gateway: &Gateway, order: &Order) {
     )
     .await;
     if let Ok(Boarded::Lead { lease }) = boarded {
-        let outcome = make(gateway, order)
+        let outcome = make_and_record(gateway, order)
             .await
             .as_ref()
             .map(Made::stored_response)
@@ -473,6 +473,18 @@ impl Made {
         }
         js::response(200, &headers, &self.body)
     }
+}
+
+/// Makes it and has it on record, both before anybody is told.
+async fn make_and_record(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
+    let started_ms = js::now_ms();
+    let made = make(gateway, order).await;
+    let facts = made.as_ref().map(|made| {
+        let facts = made.headers.iter().find(|(name, _)| *name == KADO_IMAGE);
+        facts.map(|(_, value)| value.as_str())
+    });
+    telemetry::record::transform(gateway, &order.job, started_ms, facts).await;
+    made
 }
 
 /// Has the transform role make it, and follows its source's redirects, each checked as if it had been asked for.

@@ -14,6 +14,12 @@ pub(crate) enum Route<'a> {
     Readiness,
     /// `/img/<options>/<source>`: both as sent.
     Image { options: &'a str, source: &'a str },
+    /// `GET /robots.txt`.
+    Robots,
+    /// `GET /.well-known/security.txt`.
+    Security,
+    /// `GET /favicon.ico`, which is not there.
+    Favicon,
     /// Passed on to the origin.
     Origin(Forwarded),
 }
@@ -71,6 +77,9 @@ pub(crate) fn find<'a>(method: &str, path: &'a str) -> Result<Route<'a>, NoRoute
     match path {
         "/api/health/liveness" => read_only(method).map(|()| Route::Liveness),
         "/api/health" => read_only(method).map(|()| Route::Readiness),
+        "/robots.txt" => read_only(method).map(|()| Route::Robots),
+        "/.well-known/security.txt" => read_only(method).map(|()| Route::Security),
+        "/favicon.ico" => read_only(method).map(|()| Route::Favicon),
         "/.well-known/jwks.json" => {
             read_only(method).map(|()| Route::Origin(forwarded("limitApi", "api", Credentials::None)))
         }
@@ -137,6 +146,9 @@ mod tests {
     fn requests_find_their_way() {
         assert_eq!(find("GET", "/api/health/liveness"), Ok(Route::Liveness));
         assert_eq!(find("HEAD", "/api/health"), Ok(Route::Readiness));
+        assert_eq!(find("GET", "/robots.txt"), Ok(Route::Robots));
+        assert_eq!(find("GET", "/.well-known/security.txt"), Ok(Route::Security));
+        assert_eq!(find("GET", "/favicon.ico"), Ok(Route::Favicon));
         assert_eq!(
             find("GET", "/img/w=1,f=auto/https://a/b/../c"),
             Ok(Route::Image {

@@ -59,6 +59,8 @@ thread_local! {
     static HOSTS: RefCell<HashMap<String, Known>> = RefCell::new(HashMap::new());
     /// The current second, and how many hosts were met in it.
     static MEETINGS: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
+    /// Age of the snapshot that was used last, in milliseconds.
+    static USED_AGE_MS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// What the origin answered.
@@ -84,6 +86,7 @@ pub(crate) async fn of_host(gateway: &Gateway, host: &str, context: &Context) ->
     let Some(known) = HOSTS.with_borrow(|hosts| hosts.get(&host).cloned()) else {
         return first_sight(gateway, &host).await?.ok_or_else(misdirected);
     };
+    USED_AGE_MS.set(now.saturating_sub(known.confirmed_ms));
     match edge_config::freshness(now.saturating_sub(known.confirmed_ms)) {
         Freshness::RenewBehind if may_attempt(&host, now) => {
             let (gateway, host) = (gateway.clone(), host);
@@ -114,6 +117,16 @@ pub(crate) async fn of_host(gateway: &Gateway, host: &str, context: &Context) ->
                 .ok_or_else(misdirected)
         }
     }
+}
+
+/// Hosts that this isolate has a snapshot of.
+pub(super) fn hosts() -> u64 {
+    HOSTS.with_borrow(|hosts| hosts.values().filter(|known| known.snapshot.is_some()).count() as u64)
+}
+
+/// Age of the snapshot that was used last, in milliseconds.
+pub(super) fn age_ms() -> u64 {
+    USED_AGE_MS.get()
 }
 
 /// Waits for the renewal of another request. Its promise is not ours to await, but what it learns is.

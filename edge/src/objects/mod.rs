@@ -2,6 +2,7 @@
 
 mod counters;
 pub(crate) mod flight;
+pub(crate) mod outbox;
 pub(crate) mod rate_limiter;
 pub(crate) mod snapshot;
 

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::args::{Args, Config};
 use crate::dispatcher::{Dispatcher, Pool, PoolLimits, SlotKeeper};
 use crate::egress::{Egress, Fetcher, Guard, Limits, SystemResolver, client_config};
+use crate::gateway_metrics::GatewayMetrics;
 use crate::membership::{Member, Word};
 use crate::process::{Launcher, Lifecycle, Probe, Running, Spec, Supervisor};
 use crate::shutdown::ShutdownSender;
@@ -126,9 +127,12 @@ impl Host {
             if let Ok(address) = listener.local_addr() {
                 tracing::info!(event = "metrics-listening", service = "edge", %address, "metrics are served");
             }
+            let gateway = GatewayMetrics::new(state.health_socket(), &config.edge_secret)
+                .map_err(|error| HostError::config("EDGE_SECRET", error.to_string()))?;
             let sources = metrics::Sources {
                 dispatcher,
                 egress: egress.counts(),
+                gateway: Arc::new(gateway),
             };
             behind
                 .tasks

@@ -16,6 +16,7 @@ mod capnp;
 mod dispatcher;
 mod egress;
 mod error;
+mod gateway_metrics;
 mod host;
 mod http1;
 mod membership;

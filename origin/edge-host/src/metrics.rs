@@ -1,7 +1,6 @@
-//! Prometheus metrics of the edge's native side, served even when the origin is away.
+//! Prometheus metrics of the edge, its native side and its gateway, served even when the origin is away.
 
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,11 +9,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use kado_shared::exposition::{Exposition, Format, Kind};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::dispatcher::Dispatcher;
 use crate::egress::{Counts, FetchError};
+use crate::gateway_metrics::GatewayMetrics;
 use crate::http1::{Body, bare, full};
 use crate::shutdown::Shutdown;
 
@@ -26,6 +27,7 @@ const CONNECTIONS: usize = 16;
 pub(crate) struct Sources {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) egress: Arc<Counts>,
+    pub(crate) gateway: Arc<GatewayMetrics>,
 }
 
 /// Serves `GET /metrics` until `shutdown` begins.
@@ -40,8 +42,8 @@ pub(crate) async fn serve(listener: TcpListener, sources: Sources, mut shutdown:
         let Ok((stream, _)) = accepted else { continue };
         let sources = sources.clone();
         let service = service_fn(move |request| {
-            let answer = answer(&request, &sources);
-            async move { Ok::<_, Infallible>(answer) }
+            let sources = sources.clone();
+            async move { Ok::<_, Infallible>(answer(&request, &sources).await) }
         });
         connections.spawn(async move {
             let _ = http1::Builder::new()
@@ -52,39 +54,57 @@ pub(crate) async fn serve(listener: TcpListener, sources: Sources, mut shutdown:
     }
 }
 
-fn answer(request: &Request<Incoming>, sources: &Sources) -> Response<Body> {
+async fn answer(request: &Request<Incoming>, sources: &Sources) -> Response<Body> {
     if request.uri().path() != "/metrics" {
         return bare(StatusCode::NOT_FOUND);
     }
-    let mut answer = Response::new(full(sources.render()));
-    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let accept = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let format = Format::accepted(accept);
+    let gateway = match sources.gateway.scrape(format).await {
+        Ok(families) => Some(families),
+        Err(error) => {
+            tracing::warn!(event = "gateway-not-scraped", service = "edge", %error, "the gateway's metrics are missing");
+            None
+        }
+    };
+    let mut answer = Response::new(full(sources.render(format, gateway.as_deref())));
+    let kind = HeaderValue::from_static(format.media_type());
     answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer
 }
 
 impl Sources {
-    /// The text exposition format, version 0.0.4.
-    fn render(&self) -> String {
-        let mut text = Text::default();
+    /// Every family; the gateway's own where it gave them.
+    fn render(&self, format: Format, gateway: Option<&str>) -> String {
+        let mut text = Exposition::new(format);
         let pool = self.dispatcher.pool();
-        text.family(
-            "kado_edge_transform_waiting",
-            "gauge",
-            "Jobs that wait for a transform process.",
-        );
-        text.sample("kado_edge_transform_waiting", "", pool.waiting() as u64);
-        text.family(
-            "kado_edge_transform_idle",
-            "gauge",
-            "Transform processes without a job.",
-        );
-        text.sample("kado_edge_transform_idle", "", pool.idle() as u64);
+        for (name, help, value) in [
+            (
+                "kado_edge_transform_waiting",
+                "Jobs that wait for a transform process.",
+                pool.waiting(),
+            ),
+            (
+                "kado_edge_transform_idle",
+                "Transform processes without a job.",
+                pool.idle(),
+            ),
+            (
+                "kado_edge_gateway_up",
+                "1 when the gateway gave its own metrics, which are missing otherwise.",
+                usize::from(gateway.is_some()),
+            ),
+        ] {
+            text.family(name, Kind::Gauge, help);
+            text.count(name, &[], value as u64);
+        }
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let jobs = &self.dispatcher.counts;
-        text.family(
-            "kado_edge_transform_jobs_total",
-            "counter",
-            "Jobs by what became of them.",
-        );
+        let name = "kado_edge_transform_jobs_total";
+        text.family(name, Kind::Counter, "Jobs by what became of them.");
         for (result, counter) in [
             ("answered", &jobs.answered),
             ("busy", &jobs.busy),
@@ -92,55 +112,24 @@ impl Sources {
             ("died", &jobs.died),
             ("client-left", &jobs.left),
         ] {
-            text.count("kado_edge_transform_jobs_total", "result", result, counter);
+            text.count(name, &[("result", result)], count(counter));
         }
-        text.family(
-            "kado_edge_transform_retries_total",
-            "counter",
-            "Jobs given to a second process.",
-        );
-        text.sample(
-            "kado_edge_transform_retries_total",
-            "",
-            jobs.retried.load(Ordering::Relaxed),
-        );
-        text.family(
-            "kado_edge_egress_fetches_total",
-            "counter",
-            "Fetches of sources by what became of them.",
-        );
-        text.count(
-            "kado_edge_egress_fetches_total",
-            "result",
-            "answered",
-            &self.egress.answered,
-        );
+        let name = "kado_edge_transform_retries_total";
+        text.family(name, Kind::Counter, "Jobs given to a second process.");
+        text.count(name, &[], count(&jobs.retried));
+        let name = "kado_edge_egress_fetches_total";
+        text.family(name, Kind::Counter, "Fetches of sources by what became of them.");
+        text.count(name, &[("result", "answered")], count(&self.egress.answered));
         for (error, counter) in FetchError::ALL.iter().zip(&self.egress.failed) {
-            text.count("kado_edge_egress_fetches_total", "result", error.as_str(), counter);
+            text.count(name, &[("result", error.as_str())], count(counter));
         }
-        text.0
-    }
-}
-
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a string does not fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &str, value: u64) {
-        let _ = writeln!(self.0, "{name}{labels} {value}");
-    }
-
-    fn count(&mut self, name: &str, label: &str, value: &str, counter: &AtomicU64) {
-        self.sample(
-            name,
-            &format!("{{{label}=\"{value}\"}}"),
-            counter.load(Ordering::Relaxed),
-        );
+        let name = "kado_edge_build_info";
+        text.family(name, Kind::Gauge, "1; the labels say what runs.");
+        text.count(name, &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        if let Some(families) = gateway {
+            text.append(families);
+        }
+        text.finish()
     }
 }
 
@@ -158,9 +147,19 @@ mod tests {
         let sources = Sources {
             dispatcher: Arc::new(Dispatcher::new(pool)),
             egress: Arc::default(),
+            gateway: Arc::new(GatewayMetrics::new("/nowhere".into(), "fedcba9876543210fedcba9876543210").unwrap()),
         };
         sources.dispatcher.counts.busy.store(3, Ordering::Relaxed);
-        let text = sources.render();
+        let text = sources.render(Format::Prometheus, Some("# HELP a A.\n# TYPE a gauge\na 1\n"));
+        assert!(
+            text.contains("kado_edge_gateway_up 1\n") && text.ends_with("\na 1\n"),
+            "{text}"
+        );
+        let without = sources.render(Format::OpenMetrics, None);
+        assert!(
+            without.contains("kado_edge_gateway_up 0\n") && without.ends_with("# EOF\n"),
+            "{without}"
+        );
         assert!(
             text.contains("kado_edge_transform_jobs_total{result=\"busy\"} 3\n"),
             "{text}"

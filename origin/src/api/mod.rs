@@ -54,6 +54,12 @@ pub(crate) fn router(app: App) -> Router {
             "/api/admin/api-keys/{id}",
             delete(admin::api_keys::delete::delete_api_key),
         )
+        .route(
+            "/api/admin/maintenance",
+            get(admin::maintenance::get_maintenance)
+                .put(admin::maintenance::put_maintenance)
+                .delete(admin::maintenance::delete_maintenance),
+        )
         .route("/api/images/{id}", delete(images::delete::delete_image))
         .fallback(not_found)
         .layer(from_fn(within_deadline));
@@ -95,6 +101,44 @@ mod tests {
         let body = answer.json();
         assert_eq!((&body["code"], &body["status"]), (&"not-found".into(), &404.into()));
         assert_eq!(body["requestId"].as_str(), answer.header("x-request-id"));
+    }
+
+    #[tokio::test]
+    async fn the_edge_knows_every_route_and_no_other() {
+        use kado_shared::api_route::{ROUTES, allow};
+        let Some(app) = TestApp::start().await else { return };
+        for (template, methods) in ROUTES {
+            let target = template.replace("{id}", "6f1c1b9e-7c0a-4d8e-9d51-0b8f5a1f2e3d");
+            // No method at all: the answer tells which there are.
+            let answer = app
+                .send(app.signed("PROPFIND", &target).body(Body::empty()).unwrap())
+                .await;
+            let told = answer.header("allow").unwrap_or_default();
+            let sorted = |list: &str| {
+                let mut list: Vec<_> = list.split(',').map(|method| method.trim().to_owned()).collect();
+                list.sort();
+                list
+            };
+            assert_eq!(
+                (answer.status, sorted(told)),
+                (405, sorted(&allow(methods))),
+                "{template}"
+            );
+        }
+        // Whatever is routed here, but health, which every edge answers or asks for in its own way.
+        let source = include_str!("mod.rs")
+            .split("#[cfg(test)]\nmod tests")
+            .next()
+            .unwrap_or_default();
+        for path in source
+            .split('"')
+            .filter(|text| text.starts_with("/api/") && !text.contains("health"))
+        {
+            assert!(
+                ROUTES.iter().any(|(template, _)| *template == path),
+                "shared/src/api_route.rs lacks {path}"
+            );
+        }
     }
 
     #[tokio::test]

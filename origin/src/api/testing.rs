@@ -255,6 +255,12 @@ impl TestApp {
         .await
     }
 
+    pub(crate) async fn put_as(&self, token: &str, target: &str, body: &Value) -> Answer {
+        let request = self.signed("PUT", target).header("content-type", "application/json");
+        let request = request.header("authorization", format!("Bearer {token}"));
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
     pub(crate) async fn post(&self, target: &str, body: &Value) -> Answer {
         self.post_owned(target, body.clone()).await
     }

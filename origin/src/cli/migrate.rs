@@ -164,7 +164,10 @@ mod tests {
              insert into limit_counters select id, 'api/a', 'null', 1 from tenants;
              insert into blobs select id, sha256(name::bytea), 1, 1, now() from tenants;
              insert into images select b.tenant_id, gen_random_uuid(), b.sha256, u.id, 1, 1, 'png', now() from blobs b join users u using (tenant_id);
-             insert into audit_logs (tenant_id, actor, action) select id, 'system', 'test' from tenants;",
+             insert into audit_logs (tenant_id, actor, action) select id, 'system', 'test' from tenants;
+             insert into image_events (tenant_id, id, at, received_at, kind, result, request_id, ms)
+                 select id, gen_random_uuid(), now(), now(), 'upload', 'ok', '12345678', 1 from tenants;
+             insert into edge_counts select id, now(), 'cache.hit', 1 from tenants;",
         )
         .execute(pool)
         .await

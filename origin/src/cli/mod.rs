@@ -6,6 +6,7 @@ mod cache;
 mod configuration;
 mod connect;
 mod doctor;
+mod events;
 mod keys;
 mod migrate;
 mod seed;
@@ -52,6 +53,8 @@ enum Command {
     Tenants(tenants::Args),
     /// Read and change settings.
     Settings(settings::Args),
+    /// Show what was done for a tenant, or how often, as JSON lines.
+    Events(events::Args),
     /// End sessions.
     Sessions(sessions::Args),
     /// Show the signing keys, or seal them anew.
@@ -172,6 +175,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Seed(args) => seed::run(args).await,
         Command::Tenants(args) => tenants::run(args).await,
         Command::Settings(args) => settings::run(args).await,
+        Command::Events(args) => events::run(args).await,
         Command::Sessions(args) => sessions::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::AddressKeys(args) => address_keys::run(args).await,

@@ -22,7 +22,7 @@ use crate::{
     entropy::SystemEntropy,
     heavy::HeavyLane,
     http::connection::{bind, serve},
-    internal,
+    internal, metrics,
     service::{App, Parts, Service},
     telemetry,
 };
@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Address of the internal listener, for the edge's own requests. Keep it away from clients.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8081")]
     internal_listen: SocketAddr,
+    /// Where to serve Prometheus metrics; nowhere when absent. For operators: keep it away from clients.
+    #[arg(long, value_name = "IP:PORT")]
+    metrics_listen: Option<SocketAddr>,
     /// Database connections of requests.
     #[arg(long, value_name = "N", default_value_t = 20)]
     database_connections: u32,
@@ -89,10 +92,16 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
     let poster = Poster::new().map_err(|error| CommandError::failed(&error))?;
     let (stop, stopped) = watch::channel(false);
     let mut listeners = JoinSet::new();
+    let metrics = args
+        .metrics_listen
+        .map(|address| ("metrics", address, metrics::router(App::clone(&app))));
     for (name, address, router) in [
         ("public", args.listen, api::router(App::clone(&app))),
         ("internal", args.internal_listen, internal::router(App::clone(&app))),
-    ] {
+    ]
+    .into_iter()
+    .chain(metrics)
+    {
         let listener = bind(address)
             .await
             .map_err(|error| CommandError::configuration(&error))?;

@@ -1,12 +1,11 @@
 //! `kado sessions revoke`: ends sessions without anybody's token.
 
 use clap::Subcommand;
-use kado_shared::tenant::{TenantId, normalize_host};
 use serde_json::json;
 use sqlx::Connection;
 use std::process::ExitCode;
 
-use super::{CommandError, connect::DatabaseArgs, say, tenants::parse_email};
+use super::{CommandError, connect::DatabaseArgs, say, settings::tenant_of, tenants::parse_email};
 use crate::{
     audit::{self, Actor, Entry},
     clock::{Clock, SystemClock},
@@ -94,15 +93,4 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
     transaction.commit().await.map_err(DatabaseError::from)?;
     say(&done);
     Ok(ExitCode::SUCCESS)
-}
-
-async fn tenant_of(connection: &mut sqlx::PgConnection, host: &str) -> Result<TenantId, CommandError> {
-    let normal =
-        normalize_host(host).ok_or_else(|| CommandError::Configuration(format!("{host:?} is no host name")))?;
-    sqlx::query_scalar!("select tenant_id from tenant_hosts where host = $1", normal)
-        .fetch_optional(connection)
-        .await
-        .map_err(DatabaseError::from)?
-        .map(TenantId)
-        .ok_or_else(|| CommandError::Configuration(format!("no tenant answers to {normal}")))
 }

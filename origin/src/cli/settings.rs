@@ -182,7 +182,10 @@ fn first_line(mut given: impl std::io::BufRead) -> String {
     line.trim_end_matches(['\r', '\n']).to_owned()
 }
 
-async fn resolve(connection: &mut PgConnection, host: Option<&str>) -> Result<Option<TenantId>, CommandError> {
+pub(super) async fn resolve(
+    connection: &mut PgConnection,
+    host: Option<&str>,
+) -> Result<Option<TenantId>, CommandError> {
     match host {
         Some(host) => tenant_of(connection, host).await.map(Some),
         None => Ok(None),

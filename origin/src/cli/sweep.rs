@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use time::Duration as Span;
 
 use crate::{
-    api::remove_unreferenced, blobs::BlobHash, database::DatabaseError, http::failure::chain, limits, purges,
-    service::App,
+    api::remove_unreferenced, blobs::BlobHash, database::DatabaseError, http::failure::chain,
+    internal::events::KEEP_EVENTS, limits, purges, service::App,
 };
 
 /// Time between sweeps.
@@ -41,8 +41,9 @@ pub(super) async fn forever(app: App) -> ! {
                     blobs,
                     pending,
                     purges,
+                    events,
                 } = swept;
-                tracing::info!(event = "swept", sessions, delays, blobs, pending, purges);
+                tracing::info!(event = "swept", sessions, delays, blobs, pending, purges, events);
             }
             // The next round tries again.
             Err(error) => tracing::warn!(event = "sweep-failed", error = %chain(&error)),
@@ -58,6 +59,8 @@ struct Swept {
     blobs: u64,
     pending: u32,
     purges: u64,
+    /// Events, and what is kept of counts.
+    events: u64,
 }
 
 async fn once(app: &App) -> Result<Swept, DatabaseError> {
@@ -108,7 +111,45 @@ async fn once(app: &App) -> Result<Swept, DatabaseError> {
         blobs,
         pending,
         purges,
+        events: sweep_events(app).await?,
     })
+}
+
+/// Removes events and counts that have been kept long enough. A busy site makes more of them in five minutes than one
+/// statement should remove.
+async fn sweep_events(app: &App) -> Result<u64, DatabaseError> {
+    const MOST_BATCHES: u32 = 200;
+    let (pool, before) = (app.database.system(), app.clock.now() - KEEP_EVENTS);
+    let mut removed = 0;
+    for _ in 0..MOST_BATCHES {
+        let events = sqlx::query!(
+            "delete from image_events where (tenant_id, id) in
+                 (select tenant_id, id from image_events where at < $1 limit $2)",
+            before,
+            BATCH,
+        )
+        .execute(pool)
+        .await?
+        .rows_affected();
+        let counts = sqlx::query!("delete from edge_counts where hour < $1", before)
+            .execute(pool)
+            .await?
+            .rows_affected();
+        // A report of that age is refused, so it need not be remembered.
+        let reports = sqlx::query!(
+            "delete from edge_reports where id in (select id from edge_reports where received_at < $1 limit $2)",
+            before,
+            BATCH,
+        )
+        .execute(pool)
+        .await?
+        .rows_affected();
+        removed += events + counts + reports;
+        if events + counts + reports == 0 {
+            break;
+        }
+    }
+    Ok(removed)
 }
 
 #[cfg(test)]
@@ -140,9 +181,18 @@ mod tests {
                 ..Swept::default()
             }
         );
+        let insert = "insert into image_events (tenant_id, id, at, received_at, kind, result, request_id, ms)
+            select id, gen_random_uuid(), timestamptz '2027-01-15' - days * interval '1 day', now(), 'upload', 'ok', '12345678', 1
+            from tenants, generate_series(75, 95, 5) as days";
+        app.execute(insert).await;
         app.clock.advance(Duration::days(8));
         let swept = once(&app.service).await.unwrap();
         assert_eq!((swept.sessions, swept.delays, swept.blobs), (1, 1, 0));
+        // After the 8 days: of 75, 80, 85, 90 and 95 days, three are more than 90.
+        assert_eq!(
+            (swept.events, app.count("select count(*) from image_events").await),
+            (3, 2)
+        );
         assert_eq!((app.files(), app.count("select count(*) from sessions").await), (1, 1));
     }
 }

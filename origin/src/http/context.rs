@@ -24,7 +24,7 @@ use super::{
     failure::{Failed, Failure},
     linger::Lingering,
 };
-use crate::service::App;
+use crate::{clock::unix, metrics::Answered, service::App};
 use kado_shared::problem::Code;
 
 /// Identifier of a request: the edge's, or a new one.
@@ -54,6 +54,7 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(Arc::clone(&observation));
     let mut line = Line {
+        app: App::clone(&app),
         request_id: id.clone(),
         trace: trace_of(&request),
         method: request.method().as_str().chars().take(16).collect(),
@@ -134,6 +135,7 @@ fn finish(mut response: Response, id: &RequestId, line: &mut Line) -> Response {
 
 /// The one line of a request, written when its answer is through or given up.
 struct Line {
+    app: App,
     request_id: RequestId,
     trace: Option<String>,
     method: String,
@@ -148,7 +150,16 @@ struct Line {
 
 impl Line {
     fn write(&self) {
-        let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed = self.started.elapsed();
+        let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        self.app.metrics.answered(&Answered {
+            route: &self.route,
+            status: self.status,
+            seconds: elapsed.as_secs_f64(),
+            bytes: self.bytes,
+            trace_id: self.trace.as_deref(),
+            at_ms: unix(self.app.clock.now()) * 1000,
+        });
         let text = |id: Option<&Uuid>| id.map(Uuid::to_string);
         let (tenant, user) = (text(self.observation.tenant.get()), text(self.observation.user.get()));
         macro_rules! line {

@@ -3,6 +3,7 @@
 mod blob;
 mod credentials;
 mod edge_config;
+pub(crate) mod events;
 mod gateways;
 mod limit;
 mod transform;
@@ -27,6 +28,7 @@ use crate::{
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/internal/edge-config", get(edge_config::get_edge_config))
+        .route("/internal/events", post(events::post_events))
         .route("/internal/blobs/u/{id}", get(blob::get_blob))
         .route(kado_shared::api_key::PATH, post(credentials::post_credentials))
         .route("/internal/limit", post(limit::post_limit))

@@ -1,8 +1,9 @@
 //! Ports on loopback that are free now and stay ours later.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::random;
 
@@ -20,18 +21,20 @@ pub fn free() -> Result<u16> {
     free_on(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
-/// Three different free ports on 127.0.0.1.
+/// Different free ports on 127.0.0.1.
 ///
 /// # Errors
 /// When they are not found.
-pub fn three_free() -> Result<[u16; 3]> {
+pub fn several_free<const N: usize>() -> Result<[u16; N]> {
+    let mut found = BTreeSet::new();
     for _ in 0..ATTEMPTS {
-        let [a, b, c] = [free()?, free()?, free()?];
-        if a != b && b != c && a != c {
-            return Ok([a, b, c]);
+        if found.len() == N {
+            break;
         }
+        found.insert(free()?);
     }
-    bail!("no three different free ports on 127.0.0.1")
+    let found: Vec<u16> = found.into_iter().collect();
+    <[u16; N]>::try_from(found).map_err(|_| anyhow!("no {N} different free ports on 127.0.0.1"))
 }
 
 /// A free port on an address, chosen at random.

@@ -23,6 +23,10 @@ pub struct RunFile {
     pub origin: String,
     /// The origin's listener for the edge alone.
     pub internal: String,
+    /// The origin's metrics, `http://127.0.0.1:20004/metrics`.
+    pub origin_metrics: String,
+    /// The edge's metrics.
+    pub edge_metrics: String,
     /// The cache service, `unix:<path>`.
     pub cache: String,
     /// The first admin.
@@ -112,6 +116,8 @@ mod tests {
             edge: "http://127.0.0.1:8787".to_owned(),
             origin: "http://127.0.0.1:20001".to_owned(),
             internal: "http://127.0.0.1:20002".to_owned(),
+            origin_metrics: "http://127.0.0.1:20004/metrics".to_owned(),
+            edge_metrics: "http://127.0.0.1:20005/metrics".to_owned(),
             cache: "unix:/clone/.kado/run/cache.sock".to_owned(),
             admin_email: "admin@localhost".to_owned(),
             database_url: "postgres://postgres:x@127.0.0.1:20003/kado".to_owned(),

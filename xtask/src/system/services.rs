@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) edge: SocketAddr,
     pub(super) origin: SocketAddr,
     pub(super) internal: SocketAddr,
+    pub(super) origin_metrics: SocketAddr,
+    pub(super) edge_metrics: SocketAddr,
     pub(super) public_url: String,
     pub(super) app_url: String,
     pub(super) system_url: String,
@@ -77,6 +79,7 @@ impl Plan {
         serve
             .args(["--listen", &self.origin.to_string()])
             .args(["--internal-listen", &self.internal.to_string()])
+            .args(["--metrics-listen", &self.origin_metrics.to_string()])
             .env("DATABASE_URL", &self.app_url)
             .env("SYSTEM_DATABASE_URL", &self.system_url)
             .env("PUBLIC_URL", &self.public_url)
@@ -104,6 +107,7 @@ impl Plan {
         edge.args(["--listen", &self.edge.to_string()])
             .args(["--origin", &self.origin.to_string()])
             .args(["--internal", &self.internal.to_string()])
+            .args(["--metrics-listen", &self.edge_metrics.to_string()])
             .args(["--cache", &self.cache()])
             .arg("--state-dir")
             .arg(self.data.join("edge"))

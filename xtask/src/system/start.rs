@@ -36,7 +36,7 @@ pub(super) fn start(options: Options, temporary: Option<TemporaryFolder>) -> Res
     let edge = SocketAddr::new(options.bind, ports::wanted(options.bind, options.port)?);
     let sockets = Sockets::create(&options.data, &std::env::temp_dir())?;
     let (secrets, first_start) = open_secrets(&options)?;
-    let [origin, internal, database] = ports::three_free()?;
+    let [origin, internal, database, origin_metrics, edge_metrics] = ports::several_free()?;
     let cluster = prepare_database(&options, &secrets, database)?;
     let owner_url = match (&cluster, &options.database) {
         (Some(cluster), _) => cluster.owner_url(),
@@ -47,7 +47,13 @@ pub(super) fn start(options: Options, temporary: Option<TemporaryFolder>) -> Res
         &options,
         &secrets,
         &sockets,
-        [edge, loopback(origin), loopback(internal)],
+        [
+            edge,
+            loopback(origin),
+            loopback(internal),
+            loopback(origin_metrics),
+            loopback(edge_metrics),
+        ],
         &owner_url,
     )?;
     let announcement = Arc::new(Mutex::new(Announcement::new(run_file(&options, &plan, &owner_url))));
@@ -158,7 +164,7 @@ fn plan(
     options: &Options,
     secrets: &Secrets,
     sockets: &Sockets,
-    [edge, origin, internal]: [SocketAddr; 3],
+    [edge, origin, internal, origin_metrics, edge_metrics]: [SocketAddr; 5],
     owner_url: &str,
 ) -> Result<Plan> {
     Ok(Plan {
@@ -169,6 +175,8 @@ fn plan(
         edge,
         origin,
         internal,
+        origin_metrics,
+        edge_metrics,
         public_url: public_url(edge),
         app_url: as_role(owner_url, APP_ROLE, &secrets.app_password)?,
         system_url: as_role(owner_url, SYSTEM_ROLE, &secrets.system_password)?,
@@ -190,6 +198,8 @@ fn run_file(options: &Options, plan: &Plan, owner_url: &str) -> RunFile {
         edge: plan.public_url.clone(),
         origin: format!("http://{}", plan.origin),
         internal: format!("http://{}", plan.internal),
+        origin_metrics: format!("http://{}/metrics", plan.origin_metrics),
+        edge_metrics: format!("http://{}/metrics", plan.edge_metrics),
         cache: plan.cache(),
         admin_email: options.admin_email.clone(),
         database_url: owner_url.to_owned(),

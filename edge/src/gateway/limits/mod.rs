@@ -42,6 +42,18 @@ pub(crate) enum Outcome {
     AwayClosed,
 }
 
+impl Outcome {
+    /// As metrics name it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitted => "allowed",
+            Self::Refused => "refused",
+            Self::Shadowed => "shadow",
+            Self::AwayOpen | Self::AwayClosed => "away",
+        }
+    }
+}
+
 /// Where a request stands with its limits; goes onto whatever is answered.
 #[derive(Debug, Default)]
 pub(crate) struct Standing(Option<Said>);

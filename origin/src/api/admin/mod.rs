@@ -1,6 +1,7 @@
 //! Administration of a tenant, for its users of role ADMIN. Every change is audited with before and after.
 
 pub(crate) mod api_keys;
+pub(crate) mod maintenance;
 pub(crate) mod purge;
 pub(crate) mod sessions;
 pub(crate) mod settings;

@@ -47,6 +47,7 @@ fn describe(setting: &Setting) -> Value {
         Kind::Sources => ("sources", Value::Null),
         Kind::Limit => ("limit", Value::Null),
         Kind::LimitRules => ("limitRules", Value::Null),
+        Kind::Maintenance => ("maintenance", Value::Null),
     };
     let default: Value = serde_json::from_str(setting.default).unwrap_or_default();
     json!({ "type": kind, "range": range, "default": default, "secret": setting.secret, "description": setting.description })

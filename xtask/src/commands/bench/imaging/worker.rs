@@ -127,7 +127,7 @@ impl Worker {
             link("photon", modules)?;
         }
         let sockets = configuration.sockets().iter().copied();
-        let ports: Vec<(&str, u16)> = sockets.zip(ports::three_free()?).collect();
+        let ports: Vec<(&str, u16)> = sockets.zip(ports::several_free::<3>()?).collect();
         let (file, name) = configuration.names();
         let mut start = kit.core.pin(&kit.workerd);
         start

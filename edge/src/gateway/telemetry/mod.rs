@@ -1,0 +1,263 @@
+//! What the gateway tells of itself: counts, durations and events.
+//!
+//! Counts are kept in the isolate and cost a request a few map look-ups. Once a second at most, behind an answer, they
+//! go to the outbox: an isolate that dies loses its last second of them, and nothing else. Events are exact: they are in
+//! the outbox before the answer that tells of their work leaves (see [`record`]).
+
+pub(super) mod record;
+pub(super) mod scrape;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+};
+
+use kado_shared::{
+    event::{self, Count, Counts},
+    exposition::{Durations, Exemplar},
+};
+use worker::Context;
+
+use super::{Facts, Gateway, HEALTH_CHECK_HOST};
+use crate::{answer::Answer, exchange::Exchange, js, objects::outbox};
+
+/// Time between two reports of an isolate, in milliseconds.
+const REPORT_EVERY_MS: u64 = 1_000;
+/// Different counts that wait to be reported; beyond it new ones wait under no tenant.
+const MOST_WAITING: usize = 5_000;
+/// Counts of one report; well below [`event::MOST_BYTES`].
+const MOST_OF_A_REPORT: usize = 400;
+
+/// A family of counts, with its labels' names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Family {
+    /// Name in reports; the metric is `kado_gateway_<name>_total`.
+    pub(crate) name: &'static str,
+    pub(crate) labels: &'static [&'static str],
+    pub(crate) help: &'static str,
+}
+
+/// Requests by route and status.
+pub(crate) const REQUESTS: Family = Family {
+    name: "requests",
+    labels: &["route", "status"],
+    help: "Requests by route and class of status.",
+};
+/// Bytes of answers whose length is known, by route.
+pub(crate) const SENT: Family = Family {
+    name: "sent_bytes",
+    labels: &["route"],
+    help: "Bytes of answers whose length is known.",
+};
+/// Image requests by what the cache had.
+pub(crate) const CACHE: Family = Family {
+    name: "cache",
+    labels: &["result"],
+    help: "Image requests by what the cache had: hit, stale or miss.",
+};
+/// Bytes of image answers by what the cache had.
+pub(crate) const CACHE_BYTES: Family = Family {
+    name: "cache_bytes",
+    labels: &["result"],
+    help: "Bytes of image answers by what the cache had.",
+};
+/// Decisions of the rate limits.
+pub(crate) const LIMITS: Family = Family {
+    name: "limits",
+    labels: &["rule", "result"],
+    help: "Decisions of the rate limits: allowed, refused, shadow (would have been refused) or away (no limiter).",
+};
+/// Events by what became of them on their way to the outbox.
+pub(crate) const EVENTS: Family = Family {
+    name: "events",
+    labels: &["kind", "result"],
+    help: "Events handed to the outbox: kept, or lost because it did not take them; a lost one is in the log.",
+};
+/// Every family, in the order in which metrics show them.
+const FAMILIES: [Family; 6] = [REQUESTS, SENT, CACHE, CACHE_BYTES, LIMITS, EVENTS];
+
+/// Values of a family's labels; what a family does not have is empty.
+type Values = [&'static str; 2];
+
+#[derive(Debug, Default)]
+struct Tally {
+    /// Since the isolate began.
+    totals: HashMap<(&'static str, Values), u64>,
+    /// Since the last report, by tenant; no tenant is the empty text.
+    waiting: HashMap<String, HashMap<(&'static str, Values), u64>>,
+    /// Durations of answers by route.
+    durations: HashMap<&'static str, Durations>,
+}
+
+thread_local! {
+    static TALLY: RefCell<Tally> = RefCell::default();
+    static REPORTED_MS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Counts something for a tenant; an empty tenant is none. `labels` are the values of the family's labels.
+pub(crate) fn count(tenant: &str, family: Family, labels: &[&'static str], count: u64) {
+    let values = [
+        labels.first().copied().unwrap_or_default(),
+        labels.get(1).copied().unwrap_or_default(),
+    ];
+    TALLY.with_borrow_mut(|tally| {
+        *tally.totals.entry((family.name, values)).or_default() += count;
+        let full = tally.waiting.len() >= MOST_WAITING && !tally.waiting.contains_key(tenant);
+        let tenant = if full { "" } else { tenant };
+        // The tenant's name is copied at its first count of a report only.
+        if let Some(counts) = tally.waiting.get_mut(tenant) {
+            *counts.entry((family.name, values)).or_default() += count;
+        } else {
+            let first = HashMap::from([((family.name, values), count)]);
+            tally.waiting.insert(tenant.to_owned(), first);
+        }
+    });
+}
+
+/// Counts a request that is answered, and reports what was counted if it is time.
+pub(super) fn answered(gateway: &Gateway, exchange: &Exchange, context: &Context, answer: &Answer, facts: &Facts) {
+    let tenant = facts.tenant.as_deref().unwrap_or_default();
+    let bytes = answer.header("content-length").and_then(|length| length.parse().ok());
+    let bytes: u64 = if exchange.method == "HEAD" {
+        0
+    } else {
+        bytes.unwrap_or_default()
+    };
+    // The checks of `kado edge` give what waits its occasion, and are themselves of no interest.
+    if exchange.host != HEALTH_CHECK_HOST {
+        count(tenant, REQUESTS, &[facts.route, class(answer.status())], 1);
+        count(tenant, SENT, &[facts.route], bytes);
+    }
+    for (name, outcome) in &facts.limits {
+        count(tenant, LIMITS, &[name, outcome.as_str()], 1);
+    }
+    if let Some(cache) = facts.cache {
+        count(tenant, CACHE, &[cache], 1);
+        count(tenant, CACHE_BYTES, &[cache], bytes);
+    }
+    let now = js::now_ms();
+    #[expect(clippy::cast_precision_loss, reason = "a request takes minutes at most")]
+    let seconds = now.saturating_sub(exchange.started_ms) as f64 / 1000.0;
+    let exemplar = Exemplar {
+        trace_id: record::trace_id(exchange),
+        value: seconds,
+        at_ms: now,
+    };
+    TALLY.with_borrow_mut(|tally| {
+        let durations = tally.durations.entry(facts.route).or_default();
+        durations.observe(seconds, Some(exemplar));
+    });
+    if now.saturating_sub(REPORTED_MS.get()) >= REPORT_EVERY_MS {
+        REPORTED_MS.set(now);
+        let reports = take_reports(now);
+        if !reports.is_empty() {
+            let gateway = gateway.clone();
+            context.wait_until(async move { report(&gateway, reports).await });
+        }
+    }
+}
+
+const fn class(status: u16) -> &'static str {
+    match status {
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// What waits, in reports of a bounded size.
+fn take_reports(now: u64) -> Vec<Counts> {
+    let waiting = TALLY.with_borrow_mut(|tally| std::mem::take(&mut tally.waiting));
+    let mut counts: Vec<Count> = Vec::new();
+    for (tenant, tenants) in waiting {
+        let tenant = tenant.parse().ok();
+        counts.extend(
+            tenants
+                .into_iter()
+                .filter(|(_, count)| *count > 0)
+                .map(|(key, count)| Count {
+                    tenant,
+                    name: name(key),
+                    count,
+                }),
+        );
+    }
+    let report = |counts: &[Count]| {
+        Some(Counts {
+            id: event::identifier(now, js::random().ok()?),
+            kind: event::COUNTS.to_owned(),
+            at: now,
+            counts: counts.to_vec(),
+        })
+    };
+    counts.chunks(MOST_OF_A_REPORT).filter_map(report).collect()
+}
+
+/// A count's name in a report: `limits.api.refused`. Routes are told by their first word.
+fn name((family, values): (&'static str, Values)) -> String {
+    let mut name = family.to_owned();
+    for value in values.into_iter().filter(|value| !value.is_empty()) {
+        name.push('.');
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let mut separated = false;
+        for c in value.chars() {
+            if plain(c) {
+                name.push(c);
+                separated = false;
+            } else if !separated && !name.ends_with('.') {
+                name.push('-');
+                separated = true;
+            }
+        }
+    }
+    name.truncate(64);
+    name
+}
+
+async fn report(gateway: &Gateway, reports: Vec<Counts>) {
+    for counts in reports {
+        let Ok(json) = serde_json::to_string(&counts) else {
+            continue;
+        };
+        if let Err(error) = outbox::put(&gateway.env, counts.id, &json, gateway.one_object_per_key()).await {
+            // The same report may be stored although its answer was lost, so it is not sent again under another name.
+            crate::log::line(
+                &serde_json::json!({ "level": "error", "event": "counts-lost", "message": js::describe(&error), "counts": counts.counts.len() }),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CACHE, LIMITS, REQUESTS, TALLY, count, name};
+    use kado_shared::event::is_name;
+
+    #[test]
+    fn names_of_counts_are_names() {
+        for (values, wanted) in [
+            (
+                [REQUESTS.name, "/img/{options}/{source}", "2xx"],
+                "requests.img-options-source-.2xx",
+            ),
+            ([LIMITS.name, "api", "refused"], "limits.api.refused"),
+            ([CACHE.name, "hit", ""], "cache.hit"),
+        ] {
+            let [family, first, second] = values;
+            let name = name((family, [first, second]));
+            assert_eq!(name, wanted);
+            assert!(is_name(&name));
+        }
+    }
+
+    #[test]
+    fn equal_counts_add_up() {
+        for _ in 0..3 {
+            count("a", CACHE, &["hit"], 2);
+        }
+        let counted = TALLY.with_borrow(|tally| tally.waiting["a"][&(CACHE.name, ["hit", ""])]);
+        assert_eq!(counted, 6);
+        assert_eq!(TALLY.with_borrow(|tally| tally.totals[&(CACHE.name, ["hit", ""])]), 6);
+    }
+}
