@@ -24,5 +24,6 @@ mod shutdown;
 mod state_dir;
 
 pub use args::{Args, Endpoint};
+pub use egress::{FetchError, Fetched, SourceFetcher};
 pub use error::HostError;
 pub use host::run;
