@@ -117,6 +117,11 @@ impl Answer {
         self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
     }
 
+    /// Keeps the headers whose lower-case names are wanted.
+    pub(crate) fn retain_headers(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.headers.retain(|(name, _)| wanted(&name.to_ascii_lowercase()));
+    }
+
     /// A header's value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers

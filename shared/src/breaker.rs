@@ -77,6 +77,14 @@ impl Breaker {
             };
         }
     }
+
+    /// A request failed in a way that may be its own client's fault: no reason to leave the peer alone. If it was the one
+    /// that asked for all, the next one asks instead.
+    pub const fn unclear(&mut self, now_ms: u64) {
+        if let State::Probing { .. } = self.state {
+            self.state = State::Resting { until_ms: now_ms };
+        }
+    }
 }
 
 #[cfg(test)]
@@ -118,15 +126,30 @@ mod tests {
         assert_eq!(breaker.admit(200), Admission::Wait { ms: REST_MS });
     }
 
+    #[test]
+    fn what_may_be_a_client_s_fault_shuts_nobody_out() {
+        let mut breaker = Breaker::new();
+        breaker.unclear(5);
+        assert_eq!(breaker.admit(5), Admission::Ask);
+        breaker.failed(5, 10);
+        breaker.unclear(11);
+        assert_eq!(breaker.admit(11), Admission::Wait { ms: REST_MS - 1 });
+        assert_eq!(breaker.admit(10 + REST_MS), Admission::Ask);
+        breaker.unclear(20 + REST_MS);
+        assert_eq!(breaker.admit(20 + REST_MS), Admission::Ask);
+        assert_eq!(breaker.admit(20 + REST_MS), Admission::Wait { ms: PROBE_MS });
+    }
+
     proptest! {
         #[test]
-        fn nobody_is_kept_waiting_for_longer_than_a_probe(events in prop::collection::vec((0u8..3, 0u64..3_000), 0..60)) {
+        fn nobody_is_kept_waiting_for_longer_than_a_probe(events in prop::collection::vec((0u8..4, 0u64..3_000), 0..60)) {
             let (mut breaker, mut now) = (Breaker::new(), 0);
             for (event, passed) in events {
                 now += passed;
                 match event {
                     0 => breaker.answered(now),
                     1 => breaker.failed(now, now),
+                    2 => breaker.unclear(now),
                     _ => if let Admission::Wait { ms } = breaker.admit(now) {
                         prop_assert!((1..=PROBE_MS).contains(&ms));
                         prop_assert_eq!(breaker.admit(now + ms), Admission::Ask);

@@ -74,9 +74,15 @@ pub fn is_named_by(connection: &str, lower_case_name: &str) -> bool {
             .any(|name| name.trim().eq_ignore_ascii_case(lower_case_name))
 }
 
+/// Whether a header of the origin's answer is a word between the two, and no client's business.
+#[must_use]
+pub fn is_between_origin_and_edge(lower_case_name: &str) -> bool {
+    lower_case_name.starts_with("kado-") && ![KADO_IMAGE, KADO_WARNING].contains(&lower_case_name)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{is_hop_by_hop, is_named_by, is_untrusted_inbound};
+    use super::{is_between_origin_and_edge, is_hop_by_hop, is_named_by, is_untrusted_inbound};
 
     #[test]
     fn a_client_cannot_speak_as_the_edge() {
@@ -106,6 +112,22 @@ mod tests {
         assert!(is_named_by("close, X-Hop", "x-hop") && is_named_by("x-hop", "x-hop"));
         for name in ["x-other", "authorization", "content-length", "x-ho"] {
             assert!(!is_named_by("x-hop, authorization, Content-Length", name), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_answer_keeps_what_is_for_clients() {
+        for name in ["kado-edge", "kado-tenant", "kado-client-ip", "kado-job"] {
+            assert!(is_between_origin_and_edge(name), "{name}");
+        }
+        for name in [
+            "kado-image",
+            "kado-warning",
+            "etag",
+            "www-authenticate",
+            "content-length",
+        ] {
+            assert!(!is_between_origin_and_edge(name), "{name}");
         }
     }
 }

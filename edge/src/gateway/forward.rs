@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use kado_shared::{
     breaker::{Admission, Breaker},
-    headers::{is_hop_by_hop, is_named_by, is_untrusted_inbound},
+    headers::{is_between_origin_and_edge, is_hop_by_hop, is_named_by, is_untrusted_inbound},
     problem::Code,
 };
 use url::Url;
@@ -89,10 +89,12 @@ pub(crate) async fn readiness(gateway: &Gateway, exchange: &Exchange) -> Result<
 /// that it finds idle, and what is sent on one at that moment is lost.
 async fn send(gateway: &Gateway, exchange: &Exchange, tenant: &str, deadline_ms: u64) -> Result<Response, JsValue> {
     let asked_ms = js::now_ms();
+    // Asked before the body is handed over.
+    let (repeatable, has_body) = (may_repeat(exchange), exchange.request.body().is_some());
     let mut sent = send_once(gateway, exchange, tenant, deadline_ms).await;
     if let Err(error) = &sent
         && !js::was_given_up(error)
-        && may_repeat(exchange)
+        && repeatable
     {
         let left_ms = deadline_ms.saturating_sub(js::now_ms().saturating_sub(asked_ms));
         sent = send_once(gateway, exchange, tenant, left_ms).await;
@@ -101,6 +103,9 @@ async fn send(gateway: &Gateway, exchange: &Exchange, tenant: &str, deadline_ms:
         Ok(_) => origin.answered(js::now_ms()),
         // What takes long is not away.
         Err(error) if js::was_given_up(error) => {}
+        // An upload that breaks off, or that the origin has refused half way, ends in the same error as an origin that is
+        // away. What one client does must not shut all others out.
+        Err(_) if has_body => origin.unclear(js::now_ms()),
         Err(_) => origin.failed(asked_ms, js::now_ms()),
     });
     sent
@@ -157,12 +162,13 @@ fn remove_untrusted(headers: &Headers) -> Result<(), JsValue> {
     Ok(())
 }
 
-/// The origin's answer without what was meant for the edge alone.
+/// The origin's answer without what was meant for the edge, or for the connection to it, alone.
 fn clean(response: &Response) -> Answer {
     let mut answer = Answer::from_response(response);
-    for name in ["connection", "keep-alive", "transfer-encoding", "server"] {
-        answer.remove(name);
-    }
+    let connection = response.headers().get("connection").ok().flatten().unwrap_or_default();
+    answer.retain_headers(|name| {
+        !(name == "server" || is_hop_by_hop(name) || is_named_by(&connection, name) || is_between_origin_and_edge(name))
+    });
     answer
 }
 
