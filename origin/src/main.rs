@@ -15,6 +15,7 @@ mod cli;
 mod clock;
 mod database;
 mod entropy;
+mod heavy;
 mod hex;
 mod http;
 mod identity;

@@ -24,6 +24,7 @@ mod shutdown;
 mod state_dir;
 
 pub use args::{Args, Endpoint};
+pub use egress::{FetchError, Fetched, SourceFetcher};
 pub use egress::{PostError, Poster};
 pub use error::HostError;
 pub use host::run;

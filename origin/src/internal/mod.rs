@@ -2,11 +2,12 @@
 
 mod blob;
 mod edge_config;
+mod transform;
 
 use axum::{
     Router,
     middleware::{from_fn, from_fn_with_state},
-    routing::get,
+    routing::{get, post},
 };
 
 use crate::{
@@ -27,6 +28,8 @@ pub(crate) fn router(app: App) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(within_deadline))
+        // Has a deadline of its own.
+        .route("/internal/transform", post(transform::post_transform))
         .layer(from_fn_with_state(App::clone(&app), require_internal))
         .layer(from_fn_with_state(App::clone(&app), require_started))
         .layer(from_fn_with_state(App::clone(&app), observe))
