@@ -55,9 +55,8 @@ impl IntoResponse for ConfigError {
         let failure = match self {
             Self::UnknownHost => Failure::new(Code::MisdirectedRequest, "No tenant has this host"),
             Self::BadHost => Failure::field("host", "must be a host name"),
-            Self::Database(error) => error.into(),
+            Self::Database(error) | Self::AddressKeys(AddressKeyError::Database(error)) => error.into(),
             Self::Keyring(error) => error.into(),
-            Self::AddressKeys(AddressKeyError::Database(error)) => error.into(),
             defect @ (Self::AddressKeys(_) | Self::NoState) => Failure::internal(&defect),
         };
         failure.into_response()

@@ -302,6 +302,7 @@ mod tests {
             request_id: "0123456789".into(),
             client_ip: String::new(),
             traceparent: None,
+            via: None,
         }
     }
 
