@@ -13,6 +13,7 @@ use crate::{
     clock::SharedClock,
     database::Database,
     entropy::SharedEntropy,
+    heavy::HeavyLane,
     http::edge::EdgeGuard,
     identity::{
         delay::DelayKeys,
@@ -51,6 +52,8 @@ pub(crate) struct Service {
     pub(crate) settings: SettingsCache,
     pub(crate) readiness: Readiness,
     pub(crate) uploads: Semaphore,
+    /// `None` where it is turned off.
+    pub(crate) heavy: Option<HeavyLane>,
     /// The site's public URL, without a slash at its end; issuer of tokens.
     pub(crate) public_url: String,
 }
@@ -68,6 +71,7 @@ pub(crate) struct Parts {
     pub(crate) public_url: String,
     /// Password hashes at once.
     pub(crate) hashes_at_once: usize,
+    pub(crate) heavy: Option<HeavyLane>,
 }
 
 /// Why a service cannot be built.
@@ -107,6 +111,7 @@ impl Service {
             settings: SettingsCache::default(),
             readiness: Readiness::default(),
             uploads: Semaphore::new(UPLOADS_AT_ONCE),
+            heavy: parts.heavy,
             clock: parts.clock,
             entropy: parts.entropy,
             database: parts.database,

@@ -7,6 +7,7 @@
 mod api_keys;
 mod credentials;
 mod forward;
+mod heavy;
 mod image;
 mod limits;
 mod rendering;

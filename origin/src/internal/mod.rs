@@ -5,6 +5,7 @@ mod credentials;
 mod edge_config;
 mod gateways;
 mod limit;
+mod transform;
 
 use axum::{
     Router,
@@ -33,6 +34,8 @@ pub(crate) fn router(app: App) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(within_deadline))
+        // Has a deadline of its own.
+        .route("/internal/transform", post(transform::post_transform))
         .layer(from_fn_with_state(App::clone(&app), require_internal))
         .layer(from_fn_with_state(App::clone(&app), require_started))
         .layer(from_fn_with_state(App::clone(&app), observe))
