@@ -55,7 +55,7 @@ pub(crate) fn sign(
 }
 
 /// Asks the origin's internal listener with POST and a JSON body.
-pub(crate) async fn post(
+pub(crate) async fn post_json(
     environment: &Environment,
     service: Option<&JsValue>,
     path: &str,

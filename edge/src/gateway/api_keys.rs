@@ -94,7 +94,7 @@ async fn ask(gateway: &Gateway, tenant: &str, key: &Fingerprint) -> Result<Optio
     };
     let service = gateway.binding("INTERNAL");
     let environment = &gateway.environment;
-    let response = internal::post(
+    let response = internal::post_json(
         environment,
         service.as_ref(),
         api_key::PATH,

@@ -61,7 +61,7 @@ async fn ask_origin(gateway: &Gateway, tenant: &str, take: &Take) -> Result<Take
     };
     let service = gateway.binding("INTERNAL");
     let environment = &gateway.environment;
-    let response = internal::post(
+    let response = internal::post_json(
         environment,
         service.as_ref(),
         "/internal/limit",
