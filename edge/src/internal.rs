@@ -63,14 +63,56 @@ pub(crate) async fn get(
     extra: &[(&str, &str)],
     timeout_ms: u64,
 ) -> Result<Response, JsValue> {
+    ask(
+        environment,
+        service,
+        "GET",
+        path_and_query,
+        principal,
+        extra,
+        timeout_ms,
+    )
+    .await
+}
+
+/// The same with POST and no body: what is asked for stands in the headers.
+pub(crate) async fn post(
+    environment: &Environment,
+    service: Option<&JsValue>,
+    path_and_query: &str,
+    principal: &Principal<'_>,
+    extra: &[(&str, &str)],
+    timeout_ms: u64,
+) -> Result<Response, JsValue> {
+    ask(
+        environment,
+        service,
+        "POST",
+        path_and_query,
+        principal,
+        extra,
+        timeout_ms,
+    )
+    .await
+}
+
+async fn ask(
+    environment: &Environment,
+    service: Option<&JsValue>,
+    method: &str,
+    path_and_query: &str,
+    principal: &Principal<'_>,
+    extra: &[(&str, &str)],
+    timeout_ms: u64,
+) -> Result<Response, JsValue> {
     let url = format!("{}{path_and_query}", environment.internal_url);
-    let request = js::request("GET", &url, extra, None, Some(timeout_ms))?;
+    let request = js::request(method, &url, extra, None, Some(timeout_ms))?;
     let empty_body: [u8; 32] = Sha256::digest(b"").into();
     sign(
         &request.headers(),
         &environment.internal_keys,
         principal,
-        "GET",
+        method,
         path_and_query,
         Some(empty_body),
     )?;
@@ -78,7 +120,7 @@ pub(crate) async fn get(
 }
 
 /// Sends JSON to the origin's internal listener with POST.
-pub(crate) async fn post(
+pub(crate) async fn post_json(
     environment: &Environment,
     service: Option<&JsValue>,
     path: &str,

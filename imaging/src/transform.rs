@@ -13,8 +13,8 @@ use crate::settle::settle;
 use crate::source::Kept;
 use crate::svg::Document;
 use crate::{
-    Codecs, Encoding, Format, ImageError, Limits, Orientation, Plan, Region, Resolved, Source, Sources, Stage,
-    animation, encode, facts, placeholder, plan, probe,
+    Codecs, Encoding, Format, ImageError, ImageInfo, Limits, Orientation, Plan, Region, Resolved, Source, Sources,
+    Stage, animation, encode, facts, placeholder, plan, probe,
 };
 
 /// An answer.
@@ -31,6 +31,25 @@ pub struct Output {
     pub height: u32,
     /// Bytes of memory that the plan foresaw at most, the source included.
     pub peak_estimate: u64,
+}
+
+impl Output {
+    /// The header `Kado-Image`: what went in, how many bytes that were, what came out, in which lane it was made, and the
+    /// bytes of memory that it took.
+    #[must_use]
+    pub fn facts(&self, info: &ImageInfo, source_bytes: u64, lane: &str, memory: u64) -> String {
+        format!(
+            "in={}x{} {} {source_bytes}; out={}x{} {} {}; lane={lane}; mem={}MiB",
+            info.width,
+            info.height,
+            info.format.as_str(),
+            self.width,
+            self.height,
+            self.format.as_str(),
+            self.bytes.len(),
+            memory.div_ceil(1024 * 1024),
+        )
+    }
 }
 
 /// Carries out a plan.

@@ -13,6 +13,7 @@ mod cli;
 mod clock;
 mod database;
 mod entropy;
+mod heavy;
 mod hex;
 mod http;
 mod identity;

@@ -12,6 +12,7 @@ use crate::{
     clock::SharedClock,
     database::Database,
     entropy::SharedEntropy,
+    heavy::HeavyLane,
     http::edge::EdgeGuard,
     identity::{
         delay::DelayKeys,
@@ -50,6 +51,8 @@ pub(crate) struct Service {
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
     pub(crate) uploads: Semaphore,
+    /// `None` where it is turned off.
+    pub(crate) heavy: Option<HeavyLane>,
     /// The site's public URL, without a slash at its end; issuer of tokens.
     pub(crate) public_url: String,
 }
@@ -67,6 +70,7 @@ pub(crate) struct Parts {
     pub(crate) public_url: String,
     /// Password hashes at once.
     pub(crate) hashes_at_once: usize,
+    pub(crate) heavy: Option<HeavyLane>,
 }
 
 /// Why a service cannot be built.
@@ -99,6 +103,7 @@ impl Service {
             readiness: Readiness::default(),
             metrics: Metrics::default(),
             uploads: Semaphore::new(UPLOADS_AT_ONCE),
+            heavy: parts.heavy,
             clock: parts.clock,
             entropy: parts.entropy,
             database: parts.database,

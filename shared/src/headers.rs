@@ -10,6 +10,8 @@ pub const KADO_CLIENT_IP: &str = "kado-client-ip";
 pub const KADO_JOB: &str = "kado-job";
 /// Facts of an answered picture, for people.
 pub const KADO_IMAGE: &str = "kado-image";
+/// The source's `Cache-Control`, from where a picture was made to the gateway.
+pub const SOURCE_CACHE_CONTROL: &str = "kado-source-cache-control";
 /// What was ignored or replaced although the request succeeded.
 pub const KADO_WARNING: &str = "kado-warning";
 /// Absolute address that the egress is asked to fetch.

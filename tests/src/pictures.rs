@@ -27,6 +27,12 @@ pub fn png_header(width: u32, height: u32) -> Vec<u8> {
     samples::png_claiming(width, height)
 }
 
+/// A black interlaced PNG: a small file that has to be decoded whole.
+#[must_use]
+pub fn interlaced_png(width: u32, height: u32) -> Vec<u8> {
+    samples::png_interlaced(width, height)
+}
+
 /// A JPEG that claims a size and has nothing of it.
 #[must_use]
 pub fn jpeg_header(width: u16, height: u16) -> Vec<u8> {

@@ -6,6 +6,7 @@
 
 mod credentials;
 mod forward;
+mod heavy;
 mod image;
 mod limits;
 mod maintenance;

@@ -18,7 +18,7 @@ use wasm_bindgen::JsValue;
 use web_sys::{Headers, Response};
 use worker::Context;
 
-use super::{Gateway, telemetry, ttl};
+use super::{Gateway, heavy, telemetry, ttl};
 use crate::{
     answer::{Answer, Refusal},
     exchange::Exchange,
@@ -373,7 +373,7 @@ async fn make(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
                 "the source and its redirects did not answer in time",
             ));
         }
-        let response = ask(gateway, &job).await?;
+        let response = heavy::take_over(gateway, &job, ask(gateway, &job).await?).await?;
         let header = |name: &str| response.headers().get(name).ok().flatten();
         match response.status() {
             200 => {
@@ -468,7 +468,7 @@ async fn refusal_of(status: u16, response: &Response) -> Refusal {
         crate::log::line(&serde_json::json!({ "level": "error", "event": "transform-answer", "status": status }));
         return Refusal::new(Code::Busy, "the transform process did not say what is wrong").with("retry-after", "2");
     };
-    // There is no heavy lane behind this gateway: what exceeds the edge's budget is too large.
+    // There is no heavy lane behind this gateway either: what exceeds the edge's budget is too large.
     let code = if code == Code::Heavy { Code::TooLarge } else { code };
     let detail = document
         .get("detail")

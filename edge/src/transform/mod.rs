@@ -31,10 +31,8 @@ use crate::{
 use chunks::Chunks;
 use codecs::EdgeCodecs;
 
-/// Status that tells the gateway where the source redirects to.
-pub(crate) const REDIRECT_STATUS: u16 = 307;
-/// Header that carries the source's `Cache-Control` to the gateway.
-pub(crate) const SOURCE_CACHE_CONTROL: &str = "kado-source-cache-control";
+pub(crate) use kado_shared::{headers::SOURCE_CACHE_CONTROL, job::REDIRECT_STATUS};
+
 /// Bytes of the body's SHA-256 that make the ETag.
 const ETAG_BYTES: usize = 16;
 
@@ -85,7 +83,7 @@ async fn serve(request: &Request, environment: &Environment, env: &Env) -> Resul
     };
     let fetched_ms = js::now_ms().saturating_sub(started);
     let (output, info, memory) = transform(&job, &fetched.chunks, environment, env).await?;
-    let facts = facts(&info, &output, fetched.chunks.total(), memory);
+    let facts = output.facts(&info, fetched.chunks.total(), "edge", memory);
     crate::log::line(&serde_json::json!({
         "level": "info",
         "event": "transform",
@@ -188,19 +186,4 @@ fn refuse(error: &ImageError) -> Refusal {
         problem = problem.with_errors(fields.collect());
     }
     problem.into()
-}
-
-/// `Kado-Image`: what went in, what came out, and what it took.
-fn facts(info: &ImageInfo, output: &Output, bytes: u64, memory: u64) -> String {
-    format!(
-        "in={}x{} {} {bytes}; out={}x{} {} {}; lane=edge; mem={}MiB",
-        info.width,
-        info.height,
-        info.format.as_str(),
-        output.width,
-        output.height,
-        output.format.as_str(),
-        output.bytes.len(),
-        memory.div_ceil(1024 * 1024),
-    )
 }

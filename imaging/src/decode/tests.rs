@@ -213,6 +213,14 @@ fn interlaced_png_is_the_same_picture() {
 }
 
 #[test]
+fn a_black_interlaced_png_is_black() {
+    for (width, height) in [(1, 1), (3, 9), (21, 5)] {
+        let raster = decoded(&samples::png_interlaced(width, height), "").unwrap();
+        assert_eq!(raster.data, vec![0; (width * height * 3) as usize]);
+    }
+}
+
+#[test]
 fn sixteen_bits_are_rounded() {
     let data: Vec<u8> = [0u16, 128, 129, 32_768, 65_407, 65_535]
         .iter()

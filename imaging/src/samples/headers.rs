@@ -61,6 +61,37 @@ pub fn png_with_data(width: u32, height: u32, tail: [u8; 5], rows: &[u8]) -> Vec
     .concat()
 }
 
+/// A black interlaced PNG, which is small as a file and has to be decoded whole.
+#[must_use]
+pub fn png_interlaced(width: u32, height: u32) -> Vec<u8> {
+    let header = [&width.to_be_bytes(), &height.to_be_bytes(), [8, 2, 0, 0, 1].as_slice()].concat();
+    // Rows of all passes, each behind the number of its filter; a pass without columns has no rows.
+    let rows: usize = [
+        (0, 8, 0, 8),
+        (4, 8, 0, 8),
+        (0, 4, 4, 8),
+        (2, 4, 0, 4),
+        (0, 2, 2, 4),
+        (1, 2, 0, 2),
+        (0, 1, 1, 2),
+    ]
+    .into_iter()
+    .map(|(first_column, column_step, first_row, row_step)| {
+        let columns = width.saturating_sub(first_column).div_ceil(column_step) as usize;
+        let rows = height.saturating_sub(first_row).div_ceil(row_step) as usize;
+        if columns == 0 { 0 } else { rows * (1 + 3 * columns) }
+    })
+    .sum();
+    let zlib = miniz_oxide::deflate::compress_to_vec_zlib(&vec![0; rows], 1);
+    [
+        b"\x89PNG\r\n\x1a\n".as_slice(),
+        &chunk(b"IHDR", &header),
+        &chunk(b"IDAT", &zlib),
+        &chunk(b"IEND", b""),
+    ]
+    .concat()
+}
+
 /// A JPEG frame header for any size, then an empty scan.
 #[must_use]
 pub fn jpeg_claiming(width: u16, height: u16) -> Vec<u8> {

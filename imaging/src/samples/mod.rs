@@ -11,7 +11,7 @@ mod scene;
 
 pub use avif::{AvifSample, AvifSampling};
 pub use document::svg;
-pub use headers::{bmp_with_data, jpeg_claiming, png_claiming, png_with_data, with_orientation};
+pub use headers::{bmp_with_data, jpeg_claiming, png_claiming, png_interlaced, png_with_data, with_orientation};
 pub use scene::{scene, scene_rgba};
 
 use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, SamplingFactor};

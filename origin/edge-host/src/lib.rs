@@ -25,5 +25,6 @@ mod shutdown;
 mod state_dir;
 
 pub use args::{Args, Endpoint};
+pub use egress::{FetchError, Fetched, SourceFetcher};
 pub use error::HostError;
 pub use host::run;

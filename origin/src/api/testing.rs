@@ -26,6 +26,7 @@ use crate::{
     clock::{Clock, SharedClock, testing::ManualClock, unix},
     database::Database,
     entropy::{SharedEntropy, testing::CountingEntropy},
+    heavy::HeavyLane,
     identity::{keyring::create_first, password::hash_now},
     seal::{self, Sealer},
     service::{self, App, Service},
@@ -148,6 +149,7 @@ impl TestApp {
             edge_secret: Secret::new(EDGE_SECRET),
             public_url: Self::PUBLIC_URL.to_owned(),
             hashes_at_once: 2,
+            heavy: Some(HeavyLane::new(1, Vec::new()).unwrap()),
         });
         Self {
             service: Arc::new(service.unwrap()),

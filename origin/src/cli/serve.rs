@@ -1,6 +1,11 @@
 //! `kado serve`: listeners, start-up, drain.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -14,6 +19,7 @@ use crate::{
     clock::SystemClock,
     database::Database,
     entropy::SystemEntropy,
+    heavy::HeavyLane,
     http::connection::{bind, serve},
     internal, metrics,
     service::{App, Parts, Service},
@@ -41,6 +47,13 @@ pub(crate) struct Args {
     /// Password hashes at once; each takes a core and 19 MiB. By default half the cores.
     #[arg(long, value_name = "N")]
     hashes_at_once: Option<usize>,
+    /// Pictures made at once that take more memory than an isolate has; each takes up to a gibibyte. By default half the
+    /// cores; 0 turns the lane off, and such pictures are refused.
+    #[arg(long, env = "HEAVY_AT_ONCE", value_name = "N")]
+    heavy_at_once: Option<usize>,
+    /// Addresses of this site that sources of such pictures may not name, beside those of this machine.
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    own_address: Vec<IpAddr>,
     /// Time between "not ready" and the end of accepting, for load balancers to notice, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 500)]
     drain_delay: u64,
@@ -68,6 +81,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
         edge_secret: configuration.edge_secret,
         public_url: configuration.public_url,
         hashes_at_once: args.hashes_at_once.unwrap_or((cores / 2).max(1)),
+        heavy: match args.heavy_at_once.unwrap_or((cores / 2).max(1)) {
+            0 => None,
+            at_once => Some(HeavyLane::new(at_once, args.own_address)?),
+        },
     });
     let app = Arc::new(service.map_err(|error| CommandError::configuration(&error))?);
 

@@ -159,6 +159,9 @@ mod tests {
         let mut connection = database.superuser().acquire().await.unwrap();
         migration::down(&mut connection, 1).await.unwrap();
         let state = schema_state(pools.app()).await.unwrap();
-        assert!(matches!(state, SchemaState::TooOld(version) if version < MIN_SCHEMA), "{state:?}");
+        assert!(
+            matches!(state, SchemaState::TooOld(version) if version < MIN_SCHEMA),
+            "{state:?}"
+        );
     }
 }

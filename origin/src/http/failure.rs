@@ -43,7 +43,8 @@ impl Failure {
         Self::of(Problem::new(code, detail))
     }
 
-    fn of(problem: Problem) -> Self {
+    /// A problem as it is.
+    pub(crate) fn of(problem: Problem) -> Self {
         Self(Box::new(Contents {
             problem,
             cause: None,

@@ -6,7 +6,9 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use kado_shared::problem::Code;
+use kado_shared::{problem::Code, tenant::TenantId};
+use object_store::GetResult;
+use uuid::Uuid;
 
 use crate::{
     blobs::{BlobError, BlobHash},
@@ -24,7 +26,7 @@ pub(crate) enum BlobAnswerError {
     Hash(usize),
     #[error("picture {id} has lost its bytes")]
     Lost {
-        id: uuid::Uuid,
+        id: Uuid,
         #[source]
         source: BlobError,
     },
@@ -52,29 +54,14 @@ pub(crate) async fn get_blob(
     headers: HeaderMap,
 ) -> Result<Response, BlobAnswerError> {
     let tenant = signed_tenant(&headers).ok_or(BlobAnswerError::Missing)?;
-    let mut transaction = app.database.begin(tenant).await?;
-    let row = sqlx::query!("select sha256, format, created_at from images where id = $1", id)
-        .fetch_optional(transaction.connection())
-        .await
-        .map_err(DatabaseError::from)?
-        .ok_or(BlobAnswerError::Missing)?;
-    transaction.commit().await?;
-    let hash = BlobHash(
-        row.sha256
-            .as_slice()
-            .try_into()
-            .map_err(|_| BlobAnswerError::Hash(row.sha256.len()))?,
-    );
+    let hash = hash_of(&app, tenant, id).await?;
     // Strong, and the same for the same bytes: a picture never changes under its identifier.
     let etag =
         HeaderValue::from_str(&format!("\"{}\"", &hash.to_string()[..32])).map_err(|_| BlobAnswerError::Hash(32))?;
     if headers.get(header::IF_NONE_MATCH) == Some(&etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let object = app.blobs.get(tenant, hash).await.map_err(|error| match error {
-        missing @ BlobError::Missing(_) => BlobAnswerError::Lost { id, source: missing },
-        other => BlobAnswerError::Store(other),
-    })?;
+    let object = open(&app, tenant, id, hash).await?;
     let length = object.meta.size;
     let mut response = Body::from_stream(object.into_stream()).into_response();
     let headers = response.headers_mut();
@@ -85,6 +72,27 @@ pub(crate) async fn get_blob(
     );
     headers.insert(header::ETAG, etag);
     Ok(response)
+}
+
+/// The hash of a picture's bytes.
+pub(super) async fn hash_of(app: &App, tenant: TenantId, id: Uuid) -> Result<BlobHash, BlobAnswerError> {
+    let mut transaction = app.database.begin(tenant).await?;
+    let sha256 = sqlx::query_scalar!("select sha256 from images where id = $1", id)
+        .fetch_optional(transaction.connection())
+        .await
+        .map_err(DatabaseError::from)?
+        .ok_or(BlobAnswerError::Missing)?;
+    transaction.commit().await?;
+    let hash = sha256.as_slice().try_into();
+    hash.map(BlobHash).map_err(|_| BlobAnswerError::Hash(sha256.len()))
+}
+
+/// A picture's bytes.
+pub(super) async fn open(app: &App, tenant: TenantId, id: Uuid, hash: BlobHash) -> Result<GetResult, BlobAnswerError> {
+    app.blobs.get(tenant, hash).await.map_err(|error| match error {
+        missing @ BlobError::Missing(_) => BlobAnswerError::Lost { id, source: missing },
+        other => BlobAnswerError::Store(other),
+    })
 }
 
 #[cfg(test)]

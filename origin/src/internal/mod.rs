@@ -3,6 +3,7 @@
 mod blob;
 mod edge_config;
 pub(crate) mod events;
+mod transform;
 
 use axum::{
     Router,
@@ -29,6 +30,8 @@ pub(crate) fn router(app: App) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(within_deadline))
+        // Has a deadline of its own.
+        .route("/internal/transform", post(transform::post_transform))
         .layer(from_fn_with_state(App::clone(&app), require_internal))
         .layer(from_fn_with_state(App::clone(&app), require_started))
         .layer(from_fn_with_state(App::clone(&app), observe))

@@ -12,19 +12,22 @@ mod request;
 mod resolve;
 mod service;
 mod tls;
+mod whole;
 
 pub(crate) use fetch::{Counts, Fetcher, Limits};
 pub(crate) use guard::Guard;
+pub(crate) use request::SourceRequest;
 pub(crate) use resolve::SystemResolver;
 pub(crate) use service::Egress;
 pub(crate) use tls::client_config;
+pub use whole::{Fetched, SourceFetcher};
 
 use http::StatusCode;
 
 /// Why a fetch gave nothing. The Worker is told the kind and nothing more: addresses, names and the source's own words
 /// stay here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum FetchError {
+pub enum FetchError {
     /// The address, or what it resolves to, may not be reached.
     AddressRefused,
     /// The name has no address.
