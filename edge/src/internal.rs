@@ -138,7 +138,7 @@ async fn ask(
 }
 
 /// Sends JSON to the origin's internal listener with POST.
-pub(crate) async fn post(
+pub(crate) async fn post_json(
     environment: &Environment,
     service: Option<&JsValue>,
     path: &str,

@@ -352,7 +352,7 @@ impl Outbox {
             traceparent: "",
         };
         let service = js::binding(&self.env, "INTERNAL");
-        let response = internal::post(
+        let response = internal::post_json(
             &environment,
             service.as_ref(),
             ORIGIN_PATH,
