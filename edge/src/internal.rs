@@ -136,27 +136,3 @@ async fn ask(
     )?;
     js::fetch(service, &request).await
 }
-
-/// Sends JSON to the origin's internal listener with POST.
-pub(crate) async fn post_json(
-    environment: &Environment,
-    service: Option<&JsValue>,
-    path: &str,
-    principal: &Principal<'_>,
-    body: &str,
-    timeout_ms: u64,
-) -> Result<Response, JsValue> {
-    let url = format!("{}{path}", environment.internal_url);
-    let headers = [("content-type", "application/json")];
-    let request = js::request("POST", &url, &headers, Some(&JsValue::from_str(body)), Some(timeout_ms))?;
-    let hash: [u8; 32] = Sha256::digest(body.as_bytes()).into();
-    sign(
-        &request.headers(),
-        &environment.internal_keys,
-        principal,
-        "POST",
-        path,
-        Some(hash),
-    )?;
-    js::fetch(service, &request).await
-}

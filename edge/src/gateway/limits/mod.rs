@@ -54,6 +54,17 @@ impl Outcome {
     }
 }
 
+/// A limit's name for metrics: tenants may name as many as they like, so theirs are one.
+pub(crate) fn metric_name(name: &str) -> &'static str {
+    let others = ["transform-tenant", "health", API_KEY_LIMIT];
+    BUILT_IN
+        .iter()
+        .map(|(_, known)| *known)
+        .chain(others)
+        .find(|known| *known == name)
+        .unwrap_or("custom")
+}
+
 /// Where a request stands with its limits; goes onto whatever is answered.
 #[derive(Debug, Default)]
 pub(crate) struct Standing(Option<Said>);

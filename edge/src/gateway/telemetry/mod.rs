@@ -18,7 +18,7 @@ use kado_shared::{
 };
 use worker::Context;
 
-use super::{Facts, Gateway, HEALTH_CHECK_HOST};
+use super::{Facts, Gateway, HEALTH_CHECK_HOST, limits};
 use crate::{answer::Answer, exchange::Exchange, js, objects::outbox};
 
 /// Time between two reports of an isolate, in milliseconds.
@@ -65,7 +65,7 @@ pub(crate) const CACHE_BYTES: Family = Family {
 pub(crate) const LIMITS: Family = Family {
     name: "limits",
     labels: &["rule", "result"],
-    help: "Decisions of the rate limits: allowed, refused, shadow (would have been refused) or away (no limiter).",
+    help: "Decisions of the rate limits, those that tenants name as `custom`: allowed, refused, shadow (would have been refused) or away (no limiter).",
 };
 /// Events by what became of them on their way to the outbox.
 pub(crate) const EVENTS: Family = Family {
@@ -129,7 +129,7 @@ pub(super) fn answered(gateway: &Gateway, exchange: &Exchange, context: &Context
         count(tenant, SENT, &[facts.route], bytes);
     }
     for (name, outcome) in &facts.limits {
-        count(tenant, LIMITS, &[name, outcome.as_str()], 1);
+        count(tenant, LIMITS, &[limits::metric_name(name), outcome.as_str()], 1);
     }
     if let Some(cache) = facts.cache {
         count(tenant, CACHE, &[cache], 1);
