@@ -121,6 +121,8 @@ mod tests {
                 name: "a".into(),
                 generation: 1,
                 settings: BTreeMap::new(),
+                address_keys: Vec::new(),
+                presets: BTreeMap::new(),
             },
             keys: vec![jwk("k1", 9)],
             revoked: vec![],

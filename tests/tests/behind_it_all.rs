@@ -63,13 +63,13 @@ fn with_origin_and_database_stopped_cached_pictures_answer_and_new_ones_are_made
             .map(|address| scope.spawn(|| until_over(Box::new(|| ask(address)))))
             .collect();
         workers.push(scope.spawn(|| until_over(Box::new(|| ask("/api/health/liveness")))));
-        let mut width = 110;
-        let new = move || {
-            width += 1;
-            width
-        };
-        let mut new = new;
-        workers.push(scope.spawn(|| until_over(Box::new(move || ask(&remote(&format!("w={}", new())))))));
+        workers.push(scope.spawn(|| {
+            let mut width = 110;
+            until_over(Box::new(move || {
+                width += 1;
+                ask(&remote(&format!("w={width}")))
+            }))
+        }));
         let started = Instant::now();
         while started.elapsed() < AWAY && workers.iter().all(|worker| !worker.is_finished()) {
             std::thread::park_timeout(Duration::from_millis(100));

@@ -55,7 +55,7 @@ impl Changing {
                     let half = photo.get(..photo.len() / 2).unwrap_or_default();
                     let _ = std::io::Write::write_all(stream, &[head.as_bytes(), half].concat());
                 }
-                width => answer(stream, "200 OK", &[], &pictures::photo_jpeg(u32::from(width), 100)),
+                width => answer(stream, "200 OK", &[], &pictures::photo_jpeg(u16::from(width), 100)),
             }
         })?;
         Ok(Self { server, state, asked })
@@ -318,7 +318,7 @@ fn conditions_ranges_and_head_count_for_a_picture_that_was_just_made() -> Result
     // The same bytes by another spelling of the key: an overlay of options that changes nothing would be the same key, so
     // the quality differs and the comparison is by status, and by content where the entity tag is not needed.
     for (number, (headers, status, body)) in [
-        (vec![("if-none-match", "*")], 304, Some(Vec::new())),
+        (vec![("if-none-match", "*")], 304, Some(Vec::<u8>::new())),
         (vec![("if-none-match", other.as_str())], 200, None),
         (vec![("range", "bytes=0-9")], 206, None),
         (vec![("range", "bytes=-5")], 206, None),
