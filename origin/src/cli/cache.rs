@@ -36,7 +36,7 @@ struct Purge {
     /// A host of the tenant concerned.
     #[arg(long, value_name = "HOST", required_unless_present = "everything")]
     tenant: Option<String>,
-    /// An image address, /img/<options>/<source>, with or without its host; may be repeated.
+    /// An image address, /img/OPTIONS/SOURCE, with or without its host; may be repeated.
     #[arg(long = "address", value_name = "ADDRESS")]
     addresses: Vec<String>,
     /// A source, written as in an address, whatever was made of it; may be repeated.

@@ -167,7 +167,11 @@ mod tests {
              insert into audit_logs (tenant_id, actor, action) select id, 'system', 'test' from tenants;
              insert into image_events (tenant_id, id, at, received_at, kind, result, request_id, ms)
                  select id, gen_random_uuid(), now(), now(), 'upload', 'ok', '12345678', 1 from tenants;
-             insert into edge_counts select id, now(), 'cache.hit', 1 from tenants;",
+             insert into edge_counts select id, now(), 'cache.hit', 1 from tenants;
+             insert into cache_purges (tenant_id, requested_at) select id, now() from tenants;
+             insert into preset_generations select id, 'gofood', 2 from tenants;
+             insert into address_keys (tenant_id, id, sealed_key, created_at) select id, 'abcdefgh', '', now() from tenants;
+             insert into purge_deliveries (tenant_id, tags, created_at, next_at) select id, '{a}', now(), now() from tenants;",
         )
         .execute(pool)
         .await

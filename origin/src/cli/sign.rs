@@ -10,7 +10,7 @@ use crate::clock::{Clock, SystemClock, unix};
 #[derive(Debug, clap::Args)]
 #[group(id = "sign")]
 pub(crate) struct Args {
-    /// Image address, /img/<options>/<source>, with or without https://<host> in front.
+    /// Image address, /img/OPTIONS/SOURCE, with or without https://HOST in front.
     address: String,
     /// When it stops working: a number and s, m, h or d, such as 15m; never where it is absent.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]

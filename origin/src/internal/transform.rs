@@ -280,7 +280,7 @@ fn redirect(location: &str) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use crate::api::testing::{Answer, TestApp, png};
+    use crate::api::testing::{Answer, TestApp};
     use kado_shared::{
         headers::KADO_JOB,
         job::{JobLimits, JobSource, TransformJob, VERSION},
@@ -311,9 +311,22 @@ mod tests {
             .await
     }
 
+    /// A picture that is whole: BMP is easily written by hand.
+    fn bmp(width: u32, height: u32) -> Vec<u8> {
+        let pixels = (width * 3).next_multiple_of(4) * height;
+        let mut file = b"BM".to_vec();
+        for number in [54 + pixels, 0, 54, 40, width, height] {
+            file.extend(number.to_le_bytes());
+        }
+        file.extend([1, 0, 24, 0]);
+        file.extend([0; 24]);
+        file.extend(vec![200; pixels as usize]);
+        file
+    }
+
     async fn stored(app: &TestApp) -> JobSource {
         let token = app.admin_token().await;
-        let id = app.upload(&token, png(40, 30)).await.json()["id"].clone();
+        let id = app.upload(&token, bmp(40, 30)).await.json()["id"].clone();
         JobSource::Stored {
             id: id.as_str().unwrap().parse().unwrap(),
         }
@@ -336,7 +349,7 @@ mod tests {
         assert_eq!(answer.header("content-length"), Some(&*answer.body.len().to_string()));
         let facts = answer.header("kado-image").unwrap();
         assert!(
-            facts.starts_with("in=40x30 png ") && facts.contains("; out=20x15 jpeg "),
+            facts.starts_with("in=40x30 bmp ") && facts.contains("; out=20x15 jpeg "),
             "{facts}"
         );
         assert!(facts.contains("; lane=origin; "), "{facts}");

@@ -27,7 +27,7 @@ async fn both_roles_have_their_bindings_and_nothing_else() {
             "CLIENT_IP": "header:x-real-ip",
             "TRUSTED_PROXIES": "10.0.0.0/8",
             "ENVIRONMENT": "production",
-            "EDGE_SECRET": "a secret of the tests, long enough to sign with",
+            "EDGE_SECRET": "a secret of the tests that is long enough to sign with",
         })
     );
     let services = ["FLIGHT", "INTERNAL", "ORIGIN", "RATE_LIMITER", "SNAPSHOT", "TRANSFORM"];

@@ -92,7 +92,7 @@ pub(crate) fn command(dir: &Path, workerd: &Path, more: &[&str]) -> Command {
         .args(more)
         .env_remove("CLIENT_IP")
         .env_remove("TRUSTED_PROXIES")
-        .env("EDGE_SECRET", "a secret of the tests, long enough to sign with")
+        .env("EDGE_SECRET", "a secret of the tests that is long enough to sign with")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
