@@ -30,7 +30,15 @@ async fn both_roles_have_their_bindings_and_nothing_else() {
             "EDGE_SECRET": "a secret of the tests that is long enough to sign with",
         })
     );
-    let services = ["FLIGHT", "INTERNAL", "ORIGIN", "RATE_LIMITER", "SNAPSHOT", "TRANSFORM"];
+    let services = [
+        "FLIGHT",
+        "INTERNAL",
+        "ORIGIN",
+        "OUTBOX",
+        "RATE_LIMITER",
+        "SNAPSHOT",
+        "TRANSFORM",
+    ];
     for name in services {
         assert!(env["all"].as_array().unwrap().contains(&name.into()), "{name}");
     }
