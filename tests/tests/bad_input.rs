@@ -142,7 +142,7 @@ fn every_wrong_option_is_named_with_what_would_be_right() -> Result<()> {
 fn an_option_that_cannot_be_carried_out_is_refused_and_never_ignored() -> Result<()> {
     let site = Site::fresh()?;
     let id = site.upload(&pictures::photo_jpeg(40, 30))?;
-    for options in ["trim.border.keep=4,w=20", "w=20,exp=9999999999,sig=00"] {
+    for options in ["trim.border.keep=4,w=20", "w=20,sig=00,exp=9999999999"] {
         let answer = site.image(options, &format!("u/{id}"))?;
         assert_eq!(
             answer.outcome(),
