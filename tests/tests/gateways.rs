@@ -240,8 +240,8 @@ fn without_redis_a_second_gateway_is_refused_and_told_what_to_do() -> Result<()>
         child.kill()?;
     }
     let output = child.wait_with_output()?;
-    assert_eq!(ended?.code(), Some(64));
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert_eq!(ended.with_context(|| said.clone())?.code(), Some(64), "{said}");
     assert!(
         said.contains("REDIS_URL") && said.contains("serves this site already"),
         "{said}"
