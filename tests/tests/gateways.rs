@@ -227,9 +227,9 @@ fn redis_lost_in_between_costs_no_service_and_no_store_admits_one_too_many() -> 
 fn without_redis_a_second_gateway_is_refused_and_told_what_to_do() -> Result<()> {
     let system = own_system(|_| {})?;
     // A gateway that started before its origin says that it is there a few seconds later.
-    let log = std::path::Path::new(&system.run_file().logs).join("origin.log");
+    let log = system.run_file().logs.join("origin.log");
     wait_until("the first gateway is known", Duration::from_secs(30), || {
-        let text = std::fs::read_to_string(&log).ok()?;
+        let text = fs::read_to_string(&log).ok()?;
         text.lines()
             .any(|line| line.contains("/internal/gateways") && line.contains("\"status\":200"))
             .then_some(())
