@@ -33,6 +33,8 @@ pub(crate) struct Environment {
     pub(crate) origin_url: String,
     /// Address of the origin's internal listener where it is no service binding; without trailing slash.
     pub(crate) internal_url: String,
+    /// Address of the origin that a share of requests is repeated to, or of its service binding; empty for none.
+    pub(crate) shadow_url: String,
 }
 
 /// What is wrong with the configuration.
@@ -77,6 +79,7 @@ impl Environment {
             internal_keys: EdgeKeys::from_secret_list(&secret, Purpose::Internal)?,
             origin_url: base_url(&text("ORIGIN_URL"), "http://origin"),
             internal_url: base_url(&text("INTERNAL_URL"), "http://internal"),
+            shadow_url: text("SHADOW_URL").trim_end_matches('/').to_owned(),
         })
     }
 }

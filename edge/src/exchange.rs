@@ -6,13 +6,13 @@ use js_sys::Reflect;
 use kado_shared::{
     client_ip::{self, ClientIpSource},
     headers::{TRACEPARENT, X_REQUEST_ID},
-    request_id,
+    request_id, span,
     trace::TraceContext,
 };
 use wasm_bindgen::JsValue;
 use web_sys::Request;
 
-use crate::{environment::Environment, js};
+use crate::{environment::Environment, gateway::telemetry::spans, js};
 
 /// A request and what was read from it.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Exchange {
     pub(crate) host: String,
     pub(crate) id: String,
     pub(crate) trace: TraceContext,
+    /// The client's span, where it has one.
+    pub(crate) parent_span: Option<[u8; 8]>,
     pub(crate) client_ip: Option<IpAddr>,
     pub(crate) started_ms: u64,
 }
@@ -41,13 +43,17 @@ impl Exchange {
             Some(id) => id,
             None => request_id::from_random(js::random()?),
         };
-        let trace = match header(TRACEPARENT).as_deref().and_then(TraceContext::parse) {
+        let parent = header(TRACEPARENT).as_deref().and_then(TraceContext::parse);
+        let trace = match parent {
             Some(parent) => parent.child(js::random()?),
-            None => TraceContext {
-                trace_id: js::random()?,
-                span_id: js::random()?,
-                flags: 0,
-            },
+            None => {
+                let trace_id = js::random()?;
+                TraceContext {
+                    trace_id,
+                    span_id: js::random()?,
+                    flags: u8::from(span::is_sampled(spans::share(), trace_id)),
+                }
+            }
         };
         let named = match &environment.client_ip {
             ClientIpSource::Peer => None,
@@ -67,6 +73,7 @@ impl Exchange {
             host,
             id,
             trace,
+            parent_span: parent.map(|parent| parent.span_id),
             client_ip,
             started_ms: js::now_ms(),
             request,

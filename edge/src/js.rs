@@ -234,6 +234,19 @@ pub(crate) async fn read_body(reader: &BodyReader, length: u32) -> Result<Uint8A
     })
 }
 
+/// Reads a body to its end and lets go of it; its length in bytes.
+pub(crate) async fn drain(body: &web_sys::ReadableStream) -> Result<u64, JsValue> {
+    const AT_ONCE: u32 = 64 * 1024;
+    let reader = body_reader(body)?;
+    let mut bytes = 0;
+    loop {
+        match read_body(&reader, AT_ONCE).await?.length() {
+            0 => return Ok(bytes),
+            length => bytes += u64::from(length),
+        }
+    }
+}
+
 /// The body of a response as one buffer outside linear memory.
 pub(crate) async fn array_buffer(response: &Response) -> Result<js_sys::ArrayBuffer, JsValue> {
     JsFuture::from(response.array_buffer()?).await?.dyn_into()

@@ -123,12 +123,12 @@ pub(crate) async fn enqueue_everything(
 }
 
 /// Delivers until it is dropped.
-pub(crate) async fn forever(app: App, poster: Poster) -> ! {
+pub(crate) async fn forever(app: App, poster: &Poster) -> ! {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = once(&app, &poster).await {
+        if let Err(error) = once(&app, poster).await {
             tracing::warn!(event = "cdn-purge-failed", error = %chain(&error));
         }
     }

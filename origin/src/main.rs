@@ -29,6 +29,7 @@ mod redis;
 mod seal;
 mod service;
 mod settings;
+mod spans;
 mod telemetry;
 mod tenants;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use kado_shared::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::Ordering},
 };
 
 use crate::{clock::unix, http::failure::method_not_allowed, service::App};
@@ -173,6 +173,24 @@ fn render(app: &App, format: Format) -> String {
         "The process's clock, in Unix seconds.",
     );
     text.count("kado_origin_time_seconds", &[], unix(app.clock.now()));
+    if let Some(totals) = app.spans.totals() {
+        text.family(
+            "kado_origin_spans_total",
+            Kind::Counter,
+            "Spans by what became of them: exported, dropped because the queue was full, or not taken by the receiver.",
+        );
+        for (result, total) in [
+            ("exported", &totals.exported),
+            ("dropped", &totals.dropped),
+            ("failed", &totals.failed),
+        ] {
+            text.count(
+                "kado_origin_spans_total",
+                &[("result", result)],
+                total.load(Ordering::Relaxed),
+            );
+        }
+    }
     text.family("kado_origin_build_info", Kind::Gauge, "1; the labels say what runs.");
     text.count("kado_origin_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     text.finish()

@@ -26,6 +26,7 @@ use crate::{
     redis::Redis,
     seal::{self, Sealer},
     settings::SettingsCache,
+    spans::{Recorder, Tracing},
     tenants::Tenants,
 };
 
@@ -55,6 +56,7 @@ pub(crate) struct Service {
     pub(crate) settings: SettingsCache,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
+    pub(crate) spans: Recorder,
     pub(crate) uploads: Semaphore,
     /// `None` where it is turned off.
     pub(crate) heavy: Option<HeavyLane>,
@@ -76,6 +78,7 @@ pub(crate) struct Parts {
     /// Password hashes at once.
     pub(crate) hashes_at_once: usize,
     pub(crate) heavy: Option<HeavyLane>,
+    pub(crate) tracing: Option<Tracing>,
 }
 
 /// Why a service cannot be built.
@@ -117,6 +120,7 @@ impl Service {
             settings: SettingsCache::default(),
             readiness: Readiness::default(),
             metrics: Metrics::default(),
+            spans: Recorder::new(parts.tracing, Arc::clone(&parts.clock), Arc::clone(&parts.entropy)),
             uploads: Semaphore::new(UPLOADS_AT_ONCE),
             heavy: parts.heavy,
             clock: parts.clock,

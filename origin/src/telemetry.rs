@@ -18,13 +18,14 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::clock::SharedClock;
+use crate::{clock::SharedClock, spans::SqlSpans};
 
 /// What is logged where `KADO_LOG` says nothing.
 const DEFAULT_FILTER: &str = "info,sqlx=warn,hyper=warn";
 
-/// Sends events to stdout from here on. Later calls change nothing.
-pub(crate) fn init(clock: SharedClock) {
+/// Sends events to stdout from here on, and where `traced` what sqlx tells of statements to the spans. Later calls change
+/// nothing.
+pub(crate) fn init(clock: SharedClock, traced: bool) {
     let filter = EnvFilter::try_from_env("KADO_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let lines = JsonLines {
         clock,
@@ -32,6 +33,7 @@ pub(crate) fn init(clock: SharedClock) {
     };
     let _ = tracing_subscriber::registry()
         .with(lines.with_filter(filter))
+        .with(traced.then(SqlSpans::layer))
         .try_init();
 }
 

@@ -69,6 +69,7 @@ mod tests {
                 epoch: 0,
                 generation: 1,
                 limits: LimitStore::Gateway,
+                trace_share: 0.0,
             },
             tenant: Tenant {
                 id: TenantId(Uuid::from_u128(tenant)),

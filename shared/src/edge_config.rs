@@ -57,6 +57,9 @@ pub struct Global {
     /// Where limits are counted.
     #[serde(default)]
     pub limits: LimitStore,
+    /// Share of traces begun at the edge that are recorded, 0 to 1; 0 where tracing is off.
+    #[serde(default)]
+    pub trace_share: f64,
 }
 
 /// Where limits are counted.
@@ -129,7 +132,7 @@ impl EdgeConfig {
     /// The document's ETag: what changes it is its revision, and how the origin was configured.
     #[must_use]
     pub fn etag(&self) -> String {
-        etag(self.revision, self.global.limits)
+        etag(self.revision, self.global.limits, self.global.trace_share)
     }
 
     /// The settings in force.
@@ -141,10 +144,15 @@ impl EdgeConfig {
 
 /// The ETag of a revision; see [`EdgeConfig::etag`].
 #[must_use]
-pub fn etag(revision: u64, limits: LimitStore) -> String {
-    match limits {
-        LimitStore::Gateway => format!("\"{revision}\""),
-        LimitStore::Shared => format!("\"{revision}-shared\""),
+pub fn etag(revision: u64, limits: LimitStore, trace_share: f64) -> String {
+    let limits = match limits {
+        LimitStore::Gateway => "",
+        LimitStore::Shared => "-shared",
+    };
+    if trace_share > 0.0 {
+        format!("\"{revision}{limits}-traced-{trace_share}\"")
+    } else {
+        format!("\"{revision}{limits}\"")
     }
 }
 
@@ -185,6 +193,7 @@ mod tests {
                 epoch: 1,
                 generation: 1,
                 limits: LimitStore::Gateway,
+                trace_share: 0.0,
             },
             tenant: Tenant {
                 id: TenantId(Uuid::nil()),

@@ -115,6 +115,7 @@ mod tests {
                 epoch: 4,
                 generation: 1,
                 limits: LimitStore::Gateway,
+                trace_share: 0.0,
             },
             tenant: Tenant {
                 id: TenantId(Uuid::from_u128(5)),

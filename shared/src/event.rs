@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::tenant::TenantId;
+use crate::{
+    span::{MOST_OF_A_RECORD, SPANS, Spans},
+    tenant::TenantId,
+};
 
 /// Kind of the one record that is no event; see [`Counts`].
 pub const COUNTS: &str = "counts";
@@ -139,6 +142,8 @@ pub enum Record {
     Event(Box<Event>),
     /// Something that was counted.
     Counts(Counts),
+    /// What took how long.
+    Spans(Spans),
 }
 
 /// Why one record is refused; the others of its batch are not.
@@ -195,6 +200,16 @@ impl Record {
                 None => Ok(Self::Counts(counts)),
             };
         }
+        if kind == SPANS {
+            let spans = Spans::deserialize(value).map_err(malformed)?;
+            if spans.spans.len() > MOST_OF_A_RECORD {
+                return Err(format!("spans: there are more than {MOST_OF_A_RECORD}"));
+            }
+            for (index, span) in spans.spans.iter().enumerate() {
+                span.check().map_err(|detail| format!("spans[{index}].{detail}"))?;
+            }
+            return Ok(Self::Spans(spans));
+        }
         for (field, required) in [("id", true), ("tenant", true), ("user", false)] {
             match value.get(field) {
                 None | Some(Value::Null) if !required => {}
@@ -239,6 +254,7 @@ impl Record {
         match self {
             Self::Event(event) => event.id,
             Self::Counts(counts) => counts.id,
+            Self::Spans(spans) => spans.id,
         }
     }
 
@@ -248,6 +264,7 @@ impl Record {
         match self {
             Self::Event(event) => event.at,
             Self::Counts(counts) => counts.at,
+            Self::Spans(spans) => spans.at,
         }
     }
 }

@@ -36,5 +36,6 @@ pub mod settings;
 pub mod signature;
 pub mod site_files;
 pub mod source;
+pub mod span;
 pub mod tenant;
 pub mod trace;

@@ -154,6 +154,8 @@ settings! {
         "API requests of one address";
     "limitRules", "limits", Kind::LimitRules, "[]", EDGE,
         "Further limits, by path and by address, user, API key or tenant; a request must be admitted by all";
+    "shadowShare", "site", Kind::Number { min: 0.0, max: 100.0 }, "0", EDGE,
+        "Percentage of GET and HEAD requests to the API that are repeated to the shadow origin of the edge and compared";
     "maintenance", "site", Kind::Maintenance, "null", EDGE,
         "Announced maintenance; see /api/admin/maintenance";
     "robotsImages", "site", Kind::Bool, "true", EDGE,
@@ -279,6 +281,12 @@ impl Settings {
     #[must_use]
     pub fn integer(&self, name: &str) -> u64 {
         self.get(name).as_u64().unwrap_or_default()
+    }
+
+    /// A number in force; 0 for a setting that is none.
+    #[must_use]
+    pub fn number(&self, name: &str) -> f64 {
+        self.get(name).as_f64().unwrap_or_default()
     }
 
     /// A switch in force; off for a setting that is none.

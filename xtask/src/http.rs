@@ -89,6 +89,24 @@ impl Client {
         receive(self.agent.run(request)).with_context(|| format!("POST {url}"))
     }
 
+    /// PUT of a body with headers.
+    ///
+    /// # Errors
+    /// When there is no whole answer in time.
+    pub fn put(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+        let request = build("PUT", url, headers)?.body(body).context("building a request")?;
+        receive(self.agent.run(request)).with_context(|| format!("PUT {url}"))
+    }
+
+    /// PATCH of a body with headers.
+    ///
+    /// # Errors
+    /// When there is no whole answer in time.
+    pub fn patch(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+        let request = build("PATCH", url, headers)?.body(body).context("building a request")?;
+        receive(self.agent.run(request)).with_context(|| format!("PATCH {url}"))
+    }
+
     /// POST of one file as `multipart/form-data`.
     ///
     /// # Errors

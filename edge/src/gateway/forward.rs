@@ -9,7 +9,7 @@ use kado_shared::{
 };
 use url::Url;
 use wasm_bindgen::JsValue;
-use web_sys::{Headers, Response};
+use web_sys::{Headers, Request, Response};
 
 use super::Gateway;
 use crate::{
@@ -118,7 +118,19 @@ async fn send_once(
     tenant: &str,
     deadline_ms: u64,
 ) -> Result<Response, JsValue> {
-    let url = format!("{}{}", gateway.environment.origin_url, exchange.path_and_query());
+    let request = request_to(&gateway.environment.origin_url, gateway, exchange, tenant, deadline_ms)?;
+    js::fetch(gateway.binding("ORIGIN").as_ref(), &request).await
+}
+
+/// A client's request as an origin gets it.
+pub(super) fn request_to(
+    origin_url: &str,
+    gateway: &Gateway,
+    exchange: &Exchange,
+    tenant: &str,
+    deadline_ms: u64,
+) -> Result<Request, JsValue> {
+    let url = format!("{origin_url}{}", exchange.path_and_query());
     let request = js::redirect_request(&exchange.request, &url, deadline_ms)?;
     // The runtime may write an address differently from how it came; what it sends is what is signed.
     let sent = Url::parse(&request.url()).map_err(|error| JsValue::from_str(&error.to_string()))?;
@@ -142,7 +154,7 @@ async fn send_once(
         &target,
         None,
     )?;
-    js::fetch(gateway.binding("ORIGIN").as_ref(), &request).await
+    Ok(request)
 }
 
 fn remove_untrusted(headers: &Headers) -> Result<(), JsValue> {

@@ -13,6 +13,7 @@ mod limits;
 mod maintenance;
 mod rendering;
 mod route;
+mod shadow;
 mod site_files;
 mod snapshot;
 pub(crate) mod telemetry;
@@ -210,7 +211,7 @@ async fn serve(gateway: &Gateway, exchange: &Exchange, context: &Context, facts:
             };
             facts.tenant = Some(snapshot.config.tenant.id.to_string());
             let cors = snapshot.settings.texts("corsOrigins");
-            let result = api_request(gateway, exchange, facts, &snapshot, forwarded).await;
+            let result = api_request(gateway, exchange, context, facts, &snapshot, forwarded).await;
             Served {
                 surface: Surface::Api,
                 result,
@@ -223,6 +224,7 @@ async fn serve(gateway: &Gateway, exchange: &Exchange, context: &Context, facts:
 async fn api_request(
     gateway: &Gateway,
     exchange: &Exchange,
+    context: &Context,
     facts: &mut Facts,
     snapshot: &Snapshot,
     forwarded: Forwarded,
@@ -256,7 +258,11 @@ async fn api_request(
             let of_who = limits::check_who(gateway, exchange, facts, snapshot, &who).await?;
             standing = std::mem::take(&mut standing).and(of_who);
         }
+        let asked_ms = js::now_ms();
         let answered = forward::pass_on(gateway, exchange, &snapshot.config.tenant.id.to_string()).await;
+        if let Ok(answer) = &answered {
+            shadow::repeat(gateway, exchange, context, facts, snapshot, answer, asked_ms);
+        }
         telemetry::record::forwarded(gateway, exchange, facts, &answered).await;
         answered
     }

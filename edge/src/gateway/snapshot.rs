@@ -324,6 +324,7 @@ fn confirm(host: &str, asked_ms: u64) -> Option<Rc<EdgeConfig>> {
 
 /// Takes a snapshot into use, unless a newer one came first: answers may overtake each other.
 fn learn(host: &str, config: EdgeConfig, confirmed_ms: u64) -> Snapshot {
+    super::telemetry::spans::set_share(config.global.trace_share);
     let newer = HOSTS.with_borrow(|hosts| {
         let known = hosts.get(host)?.snapshot.as_ref()?;
         let same_history = known.config.restore_id == config.restore_id;

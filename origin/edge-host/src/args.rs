@@ -27,6 +27,10 @@ pub struct Args {
     /// Internal listener of `kado serve`.
     #[arg(long, value_name = "IP:PORT")]
     pub internal: SocketAddr,
+    /// Public listener of a second `kado serve`, a new version say: the percentage of GET and HEAD requests that the
+    /// setting `shadowShare` gives is repeated to it after the answer, and compared. It needs the same `EDGE_SECRET`.
+    #[arg(long, env = "SHADOW_ORIGIN", value_name = "IP:PORT")]
+    pub shadow_origin: Option<SocketAddr>,
     /// Where `kado cache` listens.
     #[arg(long, value_name = "unix:PATH|IP:PORT")]
     pub cache: Endpoint,
@@ -112,6 +116,7 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) origin: SocketAddr,
     pub(crate) internal: SocketAddr,
+    pub(crate) shadow_origin: Option<SocketAddr>,
     pub(crate) cache: Endpoint,
     pub(crate) state_dir: PathBuf,
     pub(crate) socket_dir: PathBuf,
@@ -175,6 +180,7 @@ impl Config {
             listen: args.listen,
             origin: args.origin,
             internal: args.internal,
+            shadow_origin: args.shadow_origin,
             cache,
             state_dir: absolute(&args.state_dir)?,
             socket_dir,

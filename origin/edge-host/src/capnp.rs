@@ -26,6 +26,12 @@ pub(crate) fn render(config: &Config, state: &StateDir) -> Result<String, String
     let values = BTreeMap::from([
         ("ORIGIN", config.origin.to_string()),
         ("INTERNAL", config.internal.to_string()),
+        // Not asked unless it has an address.
+        ("SHADOW", config.shadow_origin.unwrap_or(config.origin).to_string()),
+        (
+            "SHADOW_URL",
+            config.shadow_origin.map_or("", |_| "http://shadow").to_owned(),
+        ),
         ("CACHE", config.cache.to_string()),
         ("DISPATCHER", unix(state.dispatcher_socket())),
         ("EGRESS", unix(state.egress_socket())),
@@ -180,7 +186,10 @@ mod tests {
     fn the_template_gives_the_worker_what_wrangler_toml_gives_it() {
         let text = include_str!("../../../wrangler.toml");
         let wrangler: toml::Table = text.parse().unwrap();
-        assert_eq!(bindings("gatewayWorker"), deployed(&wrangler));
+        let mut gateway = deployed(&wrangler);
+        // Here the service is always there, and this says whether it is to be used.
+        gateway.insert("SHADOW_URL".to_owned());
+        assert_eq!(bindings("gatewayWorker"), gateway);
         let mut transform = deployed(wrangler["env"]["transform"].as_table().unwrap());
         // On Cloudflare plain fetch reaches public addresses only; here the egress does.
         transform.insert("SOURCES".to_owned());

@@ -46,23 +46,64 @@ pub(crate) fn make_timed(
     name: &str,
     plan: &Plan,
 ) -> Result<(Output, Vec<Timed>), ImageCommandError> {
-    let (ended, running) = (RefCell::new(Vec::new()), RefCell::new(None));
-    let end = || {
-        if let Some((stage, since)) = running.take() {
-            ended.borrow_mut().push(Timed {
+    let stopwatch = RefCell::new(Stopwatch::default());
+    let output = watched(sources, name, plan, &|stage| {
+        stopwatch.borrow_mut().begin(stage, Instant::now());
+    })?;
+    Ok((output, stopwatch.into_inner().end(Instant::now())))
+}
+
+/// Takes the time of stages, which may take turns: rows are resampled as they are decoded.
+#[derive(Default)]
+struct Stopwatch {
+    /// In the order in which they first began.
+    stages: Vec<Timed>,
+    running: Option<(Stage, Instant)>,
+    /// Stages that ran since the peak of memory was last set back, which is theirs together.
+    since_reset: Vec<Stage>,
+}
+
+impl Stopwatch {
+    fn begin(&mut self, stage: Stage, now: Instant) {
+        self.stop(now);
+        if !self.stages.iter().any(|timed| timed.stage == stage) {
+            self.read_peak();
+            resident::reset();
+            self.stages.push(Timed {
                 stage,
-                took: Instant::elapsed(&since),
-                peak: resident::peak(),
+                took: Duration::ZERO,
+                peak: None,
             });
         }
-    };
-    let output = watched(sources, name, plan, &|stage| {
-        end();
-        resident::reset();
-        *running.borrow_mut() = Some((stage, Instant::now()));
-    })?;
-    end();
-    Ok((output, ended.take()))
+        if !self.since_reset.contains(&stage) {
+            self.since_reset.push(stage);
+        }
+        self.running = Some((stage, now));
+    }
+
+    fn end(mut self, now: Instant) -> Vec<Timed> {
+        self.stop(now);
+        self.read_peak();
+        self.stages
+    }
+
+    fn stop(&mut self, now: Instant) {
+        if let Some((stage, since)) = self.running.take()
+            && let Some(timed) = self.stages.iter_mut().find(|timed| timed.stage == stage)
+        {
+            timed.took += now.saturating_duration_since(since);
+        }
+    }
+
+    fn read_peak(&mut self) {
+        let peak = resident::peak();
+        for timed in &mut self.stages {
+            if self.since_reset.contains(&timed.stage) {
+                timed.peak = timed.peak.max(peak);
+            }
+        }
+        self.since_reset.clear();
+    }
 }
 
 fn watched(
@@ -81,5 +122,33 @@ fn guarded<T>(name: &str, work: impl FnOnce() -> Result<T, ImageError>) -> Resul
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(ImageCommandError::picture(name)),
         Err(_) => Err(ImageCommandError::Panicked(name.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Instant, Stage, Stopwatch};
+
+    #[test]
+    fn stages_that_take_turns_are_one_row_each() {
+        let (mut stopwatch, start) = (Stopwatch::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        for (stage, ms) in [
+            (Stage::Decode, 0),
+            (Stage::Resample, 5),
+            (Stage::Decode, 6),
+            (Stage::Resample, 10),
+            (Stage::Encode, 12),
+        ] {
+            stopwatch.begin(stage, at(ms));
+        }
+        let stages = stopwatch.end(at(20));
+        let seen: Vec<_> = stages
+            .iter()
+            .map(|timed| (timed.stage, timed.took.as_millis()))
+            .collect();
+        assert_eq!(seen, [(Stage::Decode, 9), (Stage::Resample, 3), (Stage::Encode, 8)]);
+        let peaks: Vec<_> = stages.iter().map(|timed| timed.peak.is_some()).collect();
+        assert!(peaks.windows(2).all(|pair| pair[0] == pair[1]), "{peaks:?}");
     }
 }

@@ -162,6 +162,7 @@ impl TestApp {
             public_url: Self::PUBLIC_URL.to_owned(),
             hashes_at_once: 2,
             heavy: Some(HeavyLane::new(1, Vec::new()).unwrap()),
+            tracing: None,
         });
         Self {
             service: Arc::new(service.unwrap()),

@@ -17,6 +17,7 @@ mod sign;
 mod startup;
 mod sweep;
 mod tenants;
+mod tracing;
 
 use clap::{Parser, Subcommand};
 use kado_cache::CacheError;

@@ -14,7 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{CommandError, configuration, startup, sweep};
+use super::{CommandError, configuration, startup, sweep, tracing as traces};
 use crate::{
     api, cdn,
     clock::SystemClock,
@@ -24,7 +24,7 @@ use crate::{
     http::connection::{bind, serve},
     internal, metrics,
     service::{App, Parts, Service},
-    telemetry,
+    spans, telemetry,
 };
 
 /// Longest drain; what is not done by then is cut.
@@ -59,13 +59,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MS", default_value_t = 500)]
     drain_delay: u64,
     #[command(flatten)]
+    tracing: traces::Args,
+    #[command(flatten)]
     configuration: configuration::Args,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
     let clock = Arc::new(SystemClock);
     let configuration = args.configuration.check()?;
-    telemetry::init(Arc::<SystemClock>::clone(&clock));
+    let tracing = args.tracing.check()?;
+    telemetry::init(Arc::<SystemClock>::clone(&clock), tracing.is_some());
     let mut signals = Signals::new()?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let service = Service::build(Parts {
@@ -86,10 +89,15 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
             0 => None,
             at_once => Some(HeavyLane::new(at_once, args.own_address)?),
         },
+        tracing,
     });
     let app = Arc::new(service.map_err(|error| CommandError::configuration(&error))?);
 
-    let poster = Poster::new().map_err(|error| CommandError::failed(&error))?;
+    let poster = Arc::new(Poster::new().map_err(|error| CommandError::failed(&error))?);
+    let exporting = tokio::spawn({
+        let (app, poster) = (App::clone(&app), Arc::clone(&poster));
+        async move { spans::forever(&app.spans, &poster, args.tracing.service()).await }
+    });
     let (stop, stopped) = watch::channel(false);
     let mut listeners = JoinSet::new();
     let metrics = args
@@ -110,7 +118,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
         listeners.spawn(serve(listener, router, stopped.clone()));
     }
     let refused = tokio::select! {
-        refused = start_then_work(App::clone(&app), poster) => Some(refused),
+        refused = start_then_work(App::clone(&app), &poster) => Some(refused),
         signal = signals.next() => {
             tracing::info!(event = "draining", signal);
             None
@@ -125,6 +133,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
         refused.is_some(),
     )
     .await;
+    exporting.abort();
     match refused {
         Some(refusal) => Err(CommandError::configuration(&refusal)),
         None => Ok(ExitCode::SUCCESS),
@@ -132,7 +141,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
 }
 
 /// Ends only where this process can never serve.
-async fn start_then_work(app: App, poster: Poster) -> startup::Refusal {
+async fn start_then_work(app: App, poster: &Poster) -> startup::Refusal {
     match startup::complete(&app).await {
         Ok(()) => tokio::select! {
             never = sweep::forever(App::clone(&app)) => never,
@@ -159,6 +168,7 @@ async fn drain(
         }
         let _ = stop.send(true);
         while listeners.join_next().await.is_some() {}
+        app.spans.drain().await;
         app.database.close().await;
     };
     tokio::select! {

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use kado_shared::{headers, problem, request_id};
 use std::{
+    collections::BTreeMap,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::{Arc, OnceLock},
@@ -24,7 +25,7 @@ use super::{
     failure::{Failed, Failure},
     linger::Lingering,
 };
-use crate::{clock::unix, metrics::Answered, service::App};
+use crate::{clock::unix, metrics::Answered, service::App, spans::Begun};
 use kado_shared::problem::Code;
 
 /// Identifier of a request: the edge's, or a new one.
@@ -51,6 +52,11 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
     let id = identifier(&app, &request);
     request = request.map(|body| Body::new(Lingering::new(body)));
     let observation = Arc::new(Observation::default());
+    let traceparent = request
+        .headers()
+        .get(headers::TRACEPARENT)
+        .and_then(|value| value.to_str().ok());
+    let span = app.spans.begin(traceparent);
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(Arc::clone(&observation));
     let mut line = Line {
@@ -63,6 +69,7 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
             .get::<MatchedPath>()
             .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned()),
         observation,
+        span: None,
         started,
         status: 0,
         problem: None,
@@ -70,17 +77,20 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
         bytes: 0,
     };
     // A panic ends this request and no other.
-    let response = AssertUnwindSafe(next.run(request))
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|panic| {
-            let text = panic
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| panic.downcast_ref::<String>().cloned());
-            let cause = Panicked(text.unwrap_or_default());
-            Failure::internal(&cause).into_response()
-        });
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answered = match &span {
+        Some(span) => span.within(answered).await,
+        None => answered.await,
+    };
+    line.span = span;
+    let response = answered.unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned());
+        let cause = Panicked(text.unwrap_or_default());
+        Failure::internal(&cause).into_response()
+    });
     finish(response, &id, &mut line).map(|body| Body::new(Observed { inner: body, line }))
 }
 
@@ -141,6 +151,7 @@ struct Line {
     method: String,
     route: String,
     observation: Arc<Observation>,
+    span: Option<Begun>,
     started: Instant,
     status: u16,
     problem: Option<&'static str>,
@@ -149,7 +160,7 @@ struct Line {
 }
 
 impl Line {
-    fn write(&self) {
+    fn write(&mut self) {
         let elapsed = self.started.elapsed();
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         self.app.metrics.answered(&Answered {
@@ -181,7 +192,29 @@ impl Line {
                 )
             };
         }
-        if self.status >= 500 { line!(error) } else { line!(info) }
+        if self.status >= 500 {
+            line!(error);
+        } else {
+            line!(info);
+        }
+        if let Some(span) = self.span.take() {
+            let mut attributes = BTreeMap::from([
+                ("http.request.method".to_owned(), self.method.as_str().into()),
+                ("http.route".to_owned(), self.route.as_str().into()),
+                ("http.response.status_code".to_owned(), i64::from(self.status).into()),
+                ("url.scheme".to_owned(), "http".into()),
+                ("kado.request.id".to_owned(), self.request_id.as_str().into()),
+            ]);
+            if let Some(tenant) = tenant {
+                attributes.insert("kado.tenant.id".to_owned(), tenant.as_str().into());
+            }
+            let error =
+                (self.status >= 500).then(|| self.problem.map_or_else(|| self.status.to_string(), str::to_owned));
+            if let Some(error) = &error {
+                attributes.insert("error.type".to_owned(), error.as_str().into());
+            }
+            span.end(format!("{} {}", self.method, self.route), attributes, error);
+        }
     }
 }
 

@@ -83,7 +83,7 @@ async fn answer(app: &App, host: Option<&str>, headers: &HeaderMap) -> Result<Re
         .await
         .map_err(DatabaseError::from)?;
     let site = load_site(&mut transaction, &host).await?;
-    let etag = etag(count(site.revision), app.limit_store());
+    let etag = etag(count(site.revision), app.limit_store(), app.spans.share());
     let current = headers
         .get(header::IF_NONE_MATCH)
         .is_some_and(|given| given.as_bytes() == etag.as_bytes());
@@ -154,6 +154,7 @@ async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Re
             epoch: count(site.epoch),
             generation: count(site.generation),
             limits: app.limit_store(),
+            trace_share: app.spans.share(),
         },
         tenant: Tenant {
             id: site.tenant,

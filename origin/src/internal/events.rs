@@ -36,7 +36,7 @@ pub(crate) async fn post_events(State(app): State<App>, body: Bytes) -> Result<J
     let (mut confirmation, records) = sort(&batch.events, app.clock.now());
     let mut transaction = app.database.system().begin().await.map_err(DatabaseError::from)?;
     let tenants = lock_tenants(&mut transaction, &records).await?;
-    let (mut events, mut counts) = (Vec::new(), Vec::new());
+    let (mut events, mut counts, mut spans) = (Vec::new(), Vec::new(), Vec::new());
     for (index, record) in &records {
         match record {
             Record::Event(event) if !tenants.contains(&event.tenant) => {
@@ -48,10 +48,12 @@ pub(crate) async fn post_events(State(app): State<App>, body: Bytes) -> Result<J
             }
             Record::Event(event) => events.push(event.as_ref()),
             Record::Counts(report) => counts.push(report),
+            Record::Spans(report) => spans.push(report),
         }
     }
     confirmation.stored.extend(events.iter().map(|event| event.id));
     confirmation.stored.extend(counts.iter().map(|report| report.id));
+    confirmation.stored.extend(spans.iter().map(|report| report.id));
     let now = app.clock.now();
     let new: HashSet<Uuid> = store_events(&mut transaction, &events, now)
         .await?
@@ -59,6 +61,10 @@ pub(crate) async fn post_events(State(app): State<App>, body: Bytes) -> Result<J
         .collect();
     store_counts(&mut transaction, &counts, &tenants, now).await?;
     transaction.commit().await.map_err(DatabaseError::from)?;
+    // A report that comes again names the same spans again, by which whoever reads traces knows them.
+    for span in spans.iter().flat_map(|report| &report.spans) {
+        app.spans.of_edge(span.clone());
+    }
     let sent = events.len();
     let mut told = HashSet::new();
     events.retain(|event| new.contains(&event.id) && told.insert(event.id));
@@ -135,6 +141,7 @@ async fn lock_tenants(
                         .map(|tenant| tenant.0),
                 );
             }
+            Record::Spans(_) => {}
         }
     }
     let named: Vec<Uuid> = named.into_iter().collect();

@@ -6,6 +6,7 @@
 
 pub(super) mod record;
 pub(super) mod scrape;
+pub(crate) mod spans;
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,6 +17,8 @@ use kado_shared::{
     event::{self, Count, Counts},
     exposition::{Durations, Exemplar},
 };
+use serde::Serialize;
+use uuid::Uuid;
 use worker::Context;
 
 use super::{Facts, Gateway, HEALTH_CHECK_HOST, limits};
@@ -73,8 +76,14 @@ pub(crate) const EVENTS: Family = Family {
     labels: &["kind", "result"],
     help: "Events handed to the outbox: kept, or lost because it did not take them; a lost one is in the log.",
 };
+/// Requests that were repeated to the shadow origin, by how its answers compare.
+pub(crate) const SHADOW: Family = Family {
+    name: "shadow",
+    labels: &["route", "result"],
+    help: "Requests repeated to the shadow origin: same, another status, another size, failed, or skipped because too many were under way.",
+};
 /// Every family, in the order in which metrics show them.
-const FAMILIES: [Family; 6] = [REQUESTS, SENT, CACHE, CACHE_BYTES, LIMITS, EVENTS];
+const FAMILIES: [Family; 7] = [REQUESTS, SENT, CACHE, CACHE_BYTES, LIMITS, EVENTS, SHADOW];
 
 /// Values of a family's labels; what a family does not have is empty.
 type Values = [&'static str; 2];
@@ -131,6 +140,7 @@ pub(super) fn answered(gateway: &Gateway, exchange: &Exchange, context: &Context
     for (name, outcome) in &facts.limits {
         count(tenant, LIMITS, &[limits::metric_name(name), outcome.as_str()], 1);
     }
+    spans::answered(exchange, answer, facts);
     if let Some(cache) = facts.cache {
         count(tenant, CACHE, &[cache], 1);
         count(tenant, CACHE_BYTES, &[cache], bytes);
@@ -149,10 +159,13 @@ pub(super) fn answered(gateway: &Gateway, exchange: &Exchange, context: &Context
     });
     if now.saturating_sub(REPORTED_MS.get()) >= REPORT_EVERY_MS {
         REPORTED_MS.set(now);
-        let reports = take_reports(now);
-        if !reports.is_empty() {
+        let (counts, spans) = (take_reports(now), spans::take_reports(now));
+        if !(counts.is_empty() && spans.is_empty()) {
             let gateway = gateway.clone();
-            context.wait_until(async move { report(&gateway, reports).await });
+            context.wait_until(async move {
+                report(&gateway, counts.iter().map(|report| (report.id, report))).await;
+                report(&gateway, spans.iter().map(|report| (report.id, report))).await;
+            });
         }
     }
 }
@@ -215,15 +228,15 @@ fn name((family, values): (&'static str, Values)) -> String {
     name
 }
 
-async fn report(gateway: &Gateway, reports: Vec<Counts>) {
-    for counts in reports {
-        let Ok(json) = serde_json::to_string(&counts) else {
+async fn report<'a, R: Serialize + 'a>(gateway: &Gateway, reports: impl Iterator<Item = (Uuid, &'a R)>) {
+    for (id, report) in reports {
+        let Ok(json) = serde_json::to_string(report) else {
             continue;
         };
-        if let Err(error) = outbox::put(&gateway.env, counts.id, &json, gateway.one_object_per_key()).await {
+        if let Err(error) = outbox::put(&gateway.env, id, &json, gateway.one_object_per_key()).await {
             // The same report may be stored although its answer was lost, so it is not sent again under another name.
             crate::log::line(
-                &serde_json::json!({ "level": "error", "event": "counts-lost", "message": js::describe(&error), "counts": counts.counts.len() }),
+                &serde_json::json!({ "level": "error", "event": "report-lost", "message": js::describe(&error), "bytes": json.len() }),
             );
         }
     }

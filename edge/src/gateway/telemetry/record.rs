@@ -27,6 +27,7 @@ pub(in crate::gateway) async fn transform(
 ) {
     let result = outcome.map_or_else(|refusal| refusal.problem.code, |_| "ok");
     let picture = outcome.ok().flatten().map(Picture::from_facts).unwrap_or_default();
+    super::spans::transformed(job.traceparent.as_deref(), started_ms, result, &picture);
     let trace_id = job.traceparent.as_deref().and_then(|trace| trace.split('-').nth(1));
     let event = Event {
         id: uuid::Uuid::nil(),

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: one file per measurement.
 
 mod document;
+mod edge;
 mod imaging;
 mod mosaics;
 mod numbers;
@@ -21,6 +22,8 @@ pub(crate) enum Command {
     Request(request::Arguments),
     /// The engine: in workerd and native, against sharp, by bench/cases.toml
     Imaging(imaging::Arguments),
+    /// The gateway: hits, refusals, tokens, memory, and how soon changes are seen
+    Edge(edge::Arguments),
     /// How pictures look, by SSIMULACRA2, against sharp's, and what they weigh
     Quality(quality::Arguments),
 }
@@ -29,6 +32,7 @@ pub(super) fn run(workspace: &Workspace, command: Command) -> Result<ExitCode> {
     match command {
         Command::Request(arguments) => request::run(workspace, &arguments),
         Command::Imaging(arguments) => imaging::run(workspace, &arguments),
+        Command::Edge(arguments) => edge::run(workspace, &arguments),
         Command::Quality(arguments) => quality::run(workspace, &arguments),
     }
 }
