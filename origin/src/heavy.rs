@@ -1,7 +1,8 @@
 //! The heavy lane: pictures that no isolate has the memory for, made here by the same engine.
 //!
-//! So many at once, and so many that wait; beyond that it is busy. A place is held by the work itself, not by whoever asked
-//! for it, so that memory is bounded even where clients leave.
+//! So many at once, and so many that wait; beyond that it is busy. Sources are fetched before a place to work at is taken, so
+//! that a slow one keeps nobody from working; so many are fetched or wait with their bytes. A place is held by the work
+//! itself, not by whoever asked for it, so that memory is bounded even where clients leave.
 
 use kado_edge_host::{HostError, SourceFetcher};
 use kado_imaging::{ImageError, ImageInfo, Limits, NativeCodecs, Output, Plan, Resolved, Source, Sources};
@@ -17,14 +18,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 /// Who waits for each place.
 const WAITING_FOR_EACH: usize = 8;
+/// Sources for each place that are being fetched, or are there and wait for it.
+const FETCHED_FOR_EACH: usize = 4;
 
 /// The lane.
 #[derive(Debug)]
 pub(crate) struct HeavyLane {
     pub(crate) sources: SourceFetcher,
     places: Arc<Semaphore>,
+    fetches: Arc<Semaphore>,
     /// Places to work and to wait at.
     admitted: Arc<Semaphore>,
+}
+
+/// A place to fetch a source at, and one in the queue.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    _fetch: OwnedSemaphorePermit,
+    admitted: OwnedSemaphorePermit,
 }
 
 /// A place to work at, and one in the queue behind it.
@@ -53,25 +64,37 @@ impl HeavyLane {
         Ok(Self {
             sources: SourceFetcher::new(own_addresses)?,
             places: Arc::new(Semaphore::new(at_once)),
+            fetches: Arc::new(Semaphore::new(at_once * FETCHED_FOR_EACH)),
             admitted: Arc::new(Semaphore::new(at_once * (1 + WAITING_FOR_EACH))),
         })
     }
 
-    /// Waits for a place, at most until the deadline.
-    pub(crate) async fn enter(&self, deadline: Instant) -> Result<Place, NoPlace> {
+    /// Waits for a place to fetch a source at, at most until the deadline.
+    pub(crate) async fn admit(&self, deadline: Instant) -> Result<Admitted, NoPlace> {
         let admitted = Arc::clone(&self.admitted)
             .try_acquire_owned()
             .map_err(|error| match error {
                 TryAcquireError::NoPermits | TryAcquireError::Closed => NoPlace::Full,
             })?;
-        let work = tokio::time::timeout_at(deadline.into(), Arc::clone(&self.places).acquire_owned()).await;
-        match work {
-            Ok(Ok(work)) => Ok(Place {
-                _work: work,
-                _admitted: admitted,
-            }),
-            _ => Err(NoPlace::Late),
-        }
+        Ok(Admitted {
+            _fetch: in_time(&self.fetches, deadline).await?,
+            admitted,
+        })
+    }
+
+    /// Waits for a place to work at, at most until the deadline.
+    pub(crate) async fn enter(&self, admitted: Admitted, deadline: Instant) -> Result<Place, NoPlace> {
+        Ok(Place {
+            _work: in_time(&self.places, deadline).await?,
+            _admitted: admitted.admitted,
+        })
+    }
+}
+
+async fn in_time(places: &Arc<Semaphore>, deadline: Instant) -> Result<OwnedSemaphorePermit, NoPlace> {
+    match tokio::time::timeout_at(deadline.into(), Arc::clone(places).acquire_owned()).await {
+        Ok(Ok(place)) => Ok(place),
+        _ => Err(NoPlace::Late),
     }
 }
 
@@ -135,33 +158,51 @@ pub(crate) fn deadline(milliseconds: u64) -> Instant {
 
 #[cfg(test)]
 mod tests {
-    use super::{HeavyLane, NoPlace, WAITING_FOR_EACH, deadline};
-    use std::sync::Arc;
+    use super::{FETCHED_FOR_EACH, HeavyLane, NoPlace, Place, WAITING_FOR_EACH, deadline};
+    use std::{sync::Arc, time::Instant};
+
+    async fn place(lane: &HeavyLane, deadline: Instant) -> Result<Place, NoPlace> {
+        lane.enter(lane.admit(deadline).await?, deadline).await
+    }
 
     #[tokio::test]
     async fn who_finds_no_place_to_wait_at_is_told_at_once() {
         let lane = Arc::new(HeavyLane::new(1, Vec::new()).unwrap());
-        let working = lane.enter(deadline(1_000)).await.unwrap();
+        let working = place(&lane, deadline(1_000)).await.unwrap();
         let mut waiting = Vec::new();
         for _ in 0..WAITING_FOR_EACH {
             let lane = Arc::clone(&lane);
-            waiting.push(tokio::spawn(async move { lane.enter(deadline(60_000)).await }));
+            waiting.push(tokio::spawn(async move { place(&lane, deadline(60_000)).await }));
         }
         while lane.admitted.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(lane.enter(deadline(60_000)).await.unwrap_err(), NoPlace::Full);
+        assert_eq!(place(&lane, deadline(60_000)).await.unwrap_err(), NoPlace::Full);
         drop(working);
         for waiter in waiting {
             assert!(waiter.await.unwrap().is_ok());
         }
-        assert!(lane.enter(deadline(1_000)).await.is_ok());
+        assert!(place(&lane, deadline(1_000)).await.is_ok());
     }
 
     #[tokio::test]
     async fn nobody_waits_beyond_the_deadline() {
         let lane = HeavyLane::new(1, Vec::new()).unwrap();
-        let _working = lane.enter(deadline(1_000)).await.unwrap();
-        assert_eq!(lane.enter(deadline(10)).await.unwrap_err(), NoPlace::Late);
+        let _working = place(&lane, deadline(1_000)).await.unwrap();
+        assert_eq!(place(&lane, deadline(10)).await.unwrap_err(), NoPlace::Late);
+    }
+
+    #[tokio::test]
+    async fn sources_that_are_slow_keep_nobody_from_working() {
+        let lane = HeavyLane::new(1, Vec::new()).unwrap();
+        let mut fetching = Vec::new();
+        for _ in 1..FETCHED_FOR_EACH {
+            fetching.push(lane.admit(deadline(1_000)).await.unwrap());
+        }
+        let quick = lane.admit(deadline(1_000)).await.unwrap();
+        assert!(lane.enter(quick, deadline(1_000)).await.is_ok());
+        // No more are fetched than there may be.
+        fetching.push(lane.admit(deadline(1_000)).await.unwrap());
+        assert_eq!(lane.admit(deadline(10)).await.unwrap_err(), NoPlace::Late);
     }
 }

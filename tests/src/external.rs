@@ -1,6 +1,6 @@
 //! Programs of others that some tests need: real ones, where the machine has them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -22,6 +22,18 @@ pub fn program(names: &[&str]) -> Result<Option<PathBuf>> {
         xtask::progress::say(format_args!("not run: {} is not installed", names.join(" or ")));
     }
     Ok(found)
+}
+
+/// A Redis that keeps nothing.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn redis(program: &Path, port: u16) -> Result<Running> {
+    let mut command = Command::new(program);
+    command
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--save", "", "--appendonly", "no"]);
+    Running::start(&mut command)
 }
 
 /// A process that ends with the test.

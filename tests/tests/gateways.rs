@@ -33,22 +33,6 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// A Redis that keeps nothing.
-fn redis(program: &Path, port: u16) -> Result<Running> {
-    let mut command = Command::new(program);
-    command.args([
-        "--port",
-        &port.to_string(),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-    ]);
-    Running::start(&mut command)
-}
-
 /// `kado edge` beside the one that a system has.
 fn second_gateway(system: &System, folder: &Path, port: u16) -> Command {
     let run = system.run_file();
@@ -175,7 +159,7 @@ fn two_gateways_over_one_redis_admit_exactly_the_quota_of_two_hundred_at_once() 
         return Ok(());
     };
     let port = free_port()?;
-    let _redis = redis(&program, port)?;
+    let _redis = external::redis(&program, port)?;
     let mut shared = Shared::start(port)?;
     for round in 1..=rounds() {
         let path = shared.fresh_rule()?;
@@ -192,7 +176,7 @@ fn redis_lost_in_between_costs_no_service_and_no_store_admits_one_too_many() -> 
         return Ok(());
     };
     let port = free_port()?;
-    let mut redis_process = redis(&program, port)?;
+    let mut redis_process = external::redis(&program, port)?;
     let mut shared = Shared::start(port)?;
     for round in 1..=rounds() {
         let path = shared.fresh_rule()?;
@@ -211,7 +195,7 @@ fn redis_lost_in_between_costs_no_service_and_no_store_admits_one_too_many() -> 
             log.matches(&format!("\"{event}\"")).count()
         };
         let before = told("limits-in-redis");
-        redis_process = redis(&program, port)?;
+        redis_process = external::redis(&program, port)?;
         wait_until("Redis is used again", Duration::from_secs(20), || {
             shared.clients[0].get("/api/content/probe").ok()?;
             (told("limits-in-redis") > before).then_some(())

@@ -38,15 +38,39 @@ thread_local! {
 /// # Errors
 /// 503 where the origin cannot be reached or does not answer in time.
 pub(crate) async fn pass_on(gateway: &Gateway, exchange: &Exchange, tenant: &str) -> Result<Answer, Refusal> {
-    if let Admission::Wait { ms } = ORIGIN.with_borrow_mut(|origin| origin.admit(js::now_ms())) {
-        let detail = "the origin has just failed to answer; try again shortly";
-        return Err(Refusal::new(Code::Unavailable, detail).with("retry-after", ms.div_ceil(1000).max(1).to_string()));
-    }
+    admit()?;
     let deadline_ms = DEADLINE_MS.saturating_add(body_ms(exchange));
     let response = send(gateway, exchange, tenant, deadline_ms)
         .await
         .map_err(|error| away(&error))?;
     Ok(clean(&response))
+}
+
+/// Leaves an origin alone that has just failed; what asks it after this tells [`answered`].
+///
+/// # Errors
+/// 503 while it rests.
+pub(super) fn admit() -> Result<(), Refusal> {
+    match ORIGIN.with_borrow_mut(|origin| origin.admit(js::now_ms())) {
+        Admission::Wait { ms } => {
+            let detail = "the origin has just failed to answer; try again shortly";
+            Err(Refusal::new(Code::Unavailable, detail).with("retry-after", ms.div_ceil(1000).max(1).to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes note of what came of asking the origin.
+pub(super) fn answered(sent: &Result<Response, JsValue>, has_body: bool, asked_ms: u64) {
+    ORIGIN.with_borrow_mut(|origin| match sent {
+        Ok(_) => origin.answered(js::now_ms()),
+        // What takes long is not away.
+        Err(error) if js::was_given_up(error) => {}
+        // An upload that breaks off, or that the origin has refused half way, ends in the same error as an origin that is
+        // away. What one client does must not shut all others out.
+        Err(_) if has_body => origin.unclear(js::now_ms()),
+        Err(_) => origin.failed(asked_ms, js::now_ms()),
+    });
 }
 
 /// Whether a request may be sent twice: nothing happens the second time that has not happened the first (RFC 9110, section
@@ -99,15 +123,7 @@ async fn send(gateway: &Gateway, exchange: &Exchange, tenant: &str, deadline_ms:
         let left_ms = deadline_ms.saturating_sub(js::now_ms().saturating_sub(asked_ms));
         sent = send_once(gateway, exchange, tenant, left_ms).await;
     }
-    ORIGIN.with_borrow_mut(|origin| match &sent {
-        Ok(_) => origin.answered(js::now_ms()),
-        // What takes long is not away.
-        Err(error) if js::was_given_up(error) => {}
-        // An upload that breaks off, or that the origin has refused half way, ends in the same error as an origin that is
-        // away. What one client does must not shut all others out.
-        Err(_) if has_body => origin.unclear(js::now_ms()),
-        Err(_) => origin.failed(asked_ms, js::now_ms()),
-    });
+    answered(&sent, has_body, asked_ms);
     sent
 }
 

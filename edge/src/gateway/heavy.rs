@@ -3,7 +3,7 @@
 use kado_shared::{headers::KADO_JOB, job::TransformJob, problem::Code};
 use web_sys::Response;
 
-use super::Gateway;
+use super::{Gateway, forward};
 use crate::{
     answer::Refusal,
     internal::{self, Principal},
@@ -30,8 +30,10 @@ pub(super) async fn take_over(gateway: &Gateway, job: &TransformJob, answered: R
         request_id: &job.request_id,
         traceparent: job.traceparent.as_deref().unwrap_or_default(),
     };
+    forward::admit()?;
     let service = gateway.binding("INTERNAL");
-    internal::post(
+    let asked_ms = js::now_ms();
+    let sent = internal::post(
         &gateway.environment,
         service.as_ref(),
         PATH,
@@ -39,8 +41,9 @@ pub(super) async fn take_over(gateway: &Gateway, job: &TransformJob, answered: R
         &[(KADO_JOB, header.as_str())],
         job.deadline_ms.saturating_add(GRACE_MS),
     )
-    .await
-    .map_err(|error| {
+    .await;
+    forward::answered(&sent, false, asked_ms);
+    sent.map_err(|error| {
         crate::log::line(
             &serde_json::json!({ "level": "error", "event": "heavy-lane-away", "message": js::describe(&error) }),
         );

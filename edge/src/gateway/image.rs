@@ -178,7 +178,10 @@ async fn missed(
     let standing = limits::check_miss(gateway, exchange, facts, snapshot).await?;
     let made = rendering::obtain(gateway, context, order).await;
     let result = match made {
-        Ok(entry) => fitted(exchange, entry.into_answer(js::now_ms(), order, vary)).await,
+        Ok(entry) => {
+            facts.lane = Some(entry.lane());
+            fitted(exchange, entry.into_answer(js::now_ms(), order, vary)).await
+        }
         Err(refusal) => without_picture(order, refusal),
     };
     standing.on(result)
@@ -220,7 +223,7 @@ async fn expired(
     let result = match rendering::revive(gateway, context, order).await {
         Revived::Made(made) => {
             facts.cache = Some("miss");
-            facts.lane = Some("edge");
+            facts.lane = Some(made.lane());
             entry.discard();
             fitted(exchange, made.into_answer(js::now_ms(), order, vary)).await
         }

@@ -13,7 +13,7 @@ use kado_imaging::{ImageError, Limits, Resolved};
 use kado_shared::{
     headers::{
         KADO_ALLOW_PORT, KADO_ALLOW_PRIVATE, KADO_IMAGE, KADO_JOB, KADO_MAX_BYTES, KADO_SOURCE, KADO_TIMEOUT_MS,
-        SOURCE_CACHE_CONTROL,
+        KADO_VIA, SOURCE_CACHE_CONTROL,
     },
     job::{JobSource, MalformedJob, REDIRECT_STATUS, TransformJob},
     problem::{Code, FieldError, Problem},
@@ -144,7 +144,7 @@ pub(crate) async fn post_transform(State(app): State<App>, headers: HeaderMap) -
     };
     let deadline = heavy::deadline(job.deadline_ms.min(LONGEST_MS));
     // Before the bytes: what waits here holds none.
-    let place = lane.enter(deadline).await?;
+    let admitted = lane.admit(deadline).await?;
     let (picture, cache_control) = match source(&app, lane, &job).await? {
         Got::Bytes { bytes, cache_control } => (bytes, cache_control),
         Got::Redirect(location) => return Ok(redirect(&location)),
@@ -157,6 +157,7 @@ pub(crate) async fn post_transform(State(app): State<App>, headers: HeaderMap) -
     if let Some(overlay) = &overlay {
         plan = heavy::join(&plan, overlay, &limits)?;
     }
+    let place = lane.enter(admitted, deadline).await?;
     let bytes = picture.len() as u64;
     let order = Order {
         picture,
@@ -236,6 +237,7 @@ fn egress_headers(url: &str, allow_private: bool, allow_port: bool, job: &Transf
         (KADO_TIMEOUT_MS, Some(patience_ms.to_string())),
         (KADO_ALLOW_PRIVATE, flag(allow_private)),
         (KADO_ALLOW_PORT, flag(allow_port)),
+        (KADO_VIA, job.via.clone()),
     ];
     fields
         .into_iter()

@@ -8,7 +8,7 @@ use futures_util::future::{Either, select};
 use kado_shared::{lifetime::may_stand_in, problem::Code};
 use worker::{Context, Delay};
 
-use super::{Entry, Made, Order, failure_of, finish, landed, make, refusal_after};
+use super::{Entry, Made, Order, failure_of, finish, landed, make_and_record, refusal_after};
 use crate::{
     answer::Refusal,
     gateway::Gateway,
@@ -81,7 +81,7 @@ async fn attempt(gateway: &Gateway, order: &Order, done: oneshot::Sender<Result<
             None
         }
     };
-    let made = make(gateway, order).await;
+    let made = make_and_record(gateway, order).await;
     let outcome = made.as_ref().map(Made::stored_response).map_err(failure_of);
     let _ = done.send(made.map(Made::into_entry));
     finish(gateway, order, lease, outcome, true).await;
