@@ -1,6 +1,8 @@
 // The least that a Worker can do for an answer like the gateway's: find it in the cache or have it ready, with the same
 // headers, and write the same line on the log. It limits nothing, checks nothing and negotiates nothing.
 const ready = new Map();
+// Headers that a cache does not give back, by address.
+const beside = new Map();
 
 export default {
   async fetch(request) {
@@ -38,9 +40,15 @@ export default {
   },
 };
 
+// Whatever host it is asked as.
+const key = (url) => `http://kept${url.pathname}`;
+
 async function found(url) {
-  const cached = await caches.default.match(url.href);
-  return cached ? new Response(cached.body, cached) : new Response("nothing is stored here", { status: 404 });
+  const cached = await caches.default.match(key(url));
+  if (!cached) return new Response("nothing is stored here", { status: 404 });
+  const answer = new Response(cached.body, cached);
+  for (const [name, value] of beside.get(url.pathname)) answer.headers.set(name, value);
+  return answer;
 }
 
 // Headers come as JSON in one header, and with a status other than 200 an answer is kept in memory.
@@ -49,7 +57,10 @@ async function keep(request, url) {
   const status = Number(request.headers.get("kept-status"));
   const body = await request.arrayBuffer();
   if (status === 200) {
-    await caches.default.put(url.href, new Response(body, { headers }));
+    await caches.default.put(key(url), new Response(body, { headers }));
+    const back = await caches.default.match(key(url));
+    await back.arrayBuffer();
+    beside.set(url.pathname, [...headers].filter(([name, value]) => back.headers.get(name) !== value));
   } else {
     ready.set(url.pathname, { status, headers, body });
   }

@@ -3,10 +3,12 @@
 import handler, { Flight, Outbox, RateLimiter, Snapshot } from "../build/index.js";
 import { loadAv1 } from "./av1.mjs";
 import { loadAvif } from "./avif.mjs";
+import { kadoFields } from "./fields.mjs";
 import { loadWebp } from "./webp.mjs";
 
 // Where the Rust side finds the codec modules.
 globalThis.kadoCodecs = { loadAv1, loadAvif, loadWebp };
+globalThis.kadoFields = kadoFields;
 
 export default handler;
 export { Flight, Outbox, RateLimiter, Snapshot };

@@ -5,7 +5,7 @@ use kado_shared::{
     problem::{self, Code, Problem},
 };
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{Headers, Response};
+use web_sys::Response;
 
 use crate::js;
 
@@ -51,13 +51,8 @@ impl Answer {
 
     /// A response of the runtime's, taken over with its status, headers and body.
     pub(crate) fn from_response(response: &Response) -> Self {
-        let headers = response
-            .headers()
-            .entries()
-            .into_iter()
-            .filter_map(Result::ok)
-            .filter_map(|entry| pair(&entry))
-            .collect();
+        // A response whose fields cannot be read has none.
+        let headers = js::fields(response).unwrap_or_default();
         let body = response
             .body()
             .map_or(Body::Empty, |stream| Body::Foreign(stream.into()));
@@ -163,7 +158,7 @@ impl Answer {
         let body = match std::mem::replace(&mut self.body, Body::Empty) {
             Body::Empty => js_sys::ArrayBuffer::new(0),
             Body::Bytes(bytes) => js_sys::Uint8Array::from(bytes.as_slice()).buffer(),
-            Body::Foreign(body) => js::array_buffer(&js::response(200, &Headers::new()?, &body)?).await?,
+            Body::Foreign(body) => js::array_buffer(&js::response(200, [], &body)?).await?,
         };
         let end = |at: u64| u32::try_from(at).unwrap_or(u32::MAX);
         self.body = Body::Foreign(body.slice_with_end(end(part.start), end(part.end)).into());
@@ -193,22 +188,14 @@ impl Answer {
 
     /// The runtime's response.
     pub(crate) fn into_response(self) -> Result<Response, JsValue> {
-        let headers = Headers::new()?;
-        for (name, value) in &self.headers {
-            headers.append(name, value)?;
-        }
         let body = match self.body {
             Body::Empty => JsValue::NULL,
             Body::Bytes(bytes) => js_sys::Uint8Array::from(bytes.as_slice()).into(),
             Body::Foreign(body) => body,
         };
-        js::response(self.status, &headers, &body)
+        let fields = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        js::response(self.status, fields, &body)
     }
-}
-
-fn pair(entry: &JsValue) -> Option<(String, String)> {
-    let entry = js_sys::Array::from(entry);
-    Some((entry.get(0).as_string()?, entry.get(1).as_string()?))
 }
 
 /// Why a request is not served: the problem, and headers that belong to it.

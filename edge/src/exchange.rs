@@ -18,6 +18,8 @@ use crate::{environment::Environment, gateway::telemetry::spans, js};
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) request: Request,
+    /// Names in lower case.
+    fields: Vec<(String, String)>,
     pub(crate) method: String,
     /// Path exactly as sent; begins with `/`.
     pub(crate) path: String,
@@ -35,7 +37,8 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Reads a request.
     pub(crate) fn read(request: Request, environment: &Environment) -> Result<Self, JsValue> {
-        let header = |name: &str| request.headers().get(name).ok().flatten();
+        let fields = js::fields(&request)?;
+        let header = |name: &str| find(&fields, name).map(str::to_owned);
         let host = header("host").unwrap_or_default();
         let url = request.url();
         let (path, query) = target(&url, &host);
@@ -76,13 +79,14 @@ impl Exchange {
             parent_span: parent.map(|parent| parent.span_id),
             client_ip,
             started_ms: js::now_ms(),
+            fields,
             request,
         })
     }
 
     /// A header's value; several of one name are joined by commas.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
-        self.request.headers().get(name).ok().flatten()
+        find(&self.fields, name).map(str::to_owned)
     }
 
     /// Path and query as sent.
@@ -96,6 +100,12 @@ impl Exchange {
     pub(crate) fn client_ip_text(&self) -> String {
         self.client_ip.map(|address| address.to_string()).unwrap_or_default()
     }
+}
+
+/// A field's value, by any spelling of its name.
+fn find<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let field = fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    field.map(|(_, value)| value.as_str())
 }
 
 /// Path and query of an address, exactly as they stand in it.

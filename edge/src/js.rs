@@ -1,11 +1,11 @@
 //! The runtime's functions that `worker` does not give in the form needed here: with the runtime's own request and
 //! response types on both sides.
 
-use js_sys::{Array, Function, Object, Promise, Reflect, Uint8Array};
+use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
 use kado_imaging::Codec;
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Headers, Request, RequestInit, Response, ResponseInit};
+use web_sys::{Headers, Request, RequestInit, Response};
 
 #[wasm_bindgen]
 extern "C" {
@@ -32,6 +32,12 @@ extern "C" {
 
     #[wasm_bindgen(js_namespace = kadoCodecs, js_name = loadAv1, catch)]
     fn codec_load_av1() -> Result<Promise, JsValue>;
+
+    #[wasm_bindgen(js_namespace = kadoFields, js_name = of, catch)]
+    fn fields_of(message: &JsValue) -> Result<String, JsValue>;
+
+    #[wasm_bindgen(js_namespace = kadoFields, js_name = respond, catch)]
+    fn fields_respond(status: u16, text: &str, body: &JsValue) -> Result<Response, JsValue>;
 
     #[wasm_bindgen(js_name = getReader, method, js_class = "ReadableStream", catch)]
     fn get_reader(this: &BodyStream, options: &JsValue) -> Result<BodyReader, JsValue>;
@@ -196,13 +202,40 @@ pub(crate) fn redirect_request(original: &Request, url: &str, timeout_ms: u64) -
     Request::new_with_request_and_init(&request, &init)
 }
 
-/// A response with a status, headers and any body.
-pub(crate) fn response(status: u16, headers: &Headers, body: &JsValue) -> Result<Response, JsValue> {
-    let init = ResponseInit::new();
-    init.set_status(status);
-    init.set_headers(headers);
-    let constructor = Reflect::get(&js_sys::global(), &JsValue::from_str("Response"))?.dyn_into::<Function>()?;
-    Reflect::construct(&constructor, &Array::of2(body, &init))?.dyn_into::<Response>()
+/// Header fields of a request or a response: names in lower case, several of one name as one, except `Set-Cookie`.
+pub(crate) fn fields(message: &JsValue) -> Result<Vec<(String, String)>, JsValue> {
+    Ok(unpacked(&fields_of(message)?))
+}
+
+fn unpacked(text: &str) -> Vec<(String, String)> {
+    let mut parts = text.split('\n');
+    let mut fields = Vec::new();
+    while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+        fields.push((name.to_owned(), value.to_owned()));
+    }
+    fields
+}
+
+/// A response with a status, header fields and any body.
+///
+/// # Errors
+/// Where a field is none, which one with a line feed is not.
+pub(crate) fn response<'a>(
+    status: u16,
+    fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+    body: &JsValue,
+) -> Result<Response, JsValue> {
+    let mut text = String::with_capacity(1024);
+    for (name, value) in fields {
+        if name.contains('\n') || value.contains('\n') {
+            return Err(JsValue::from_str(&format!("the header {name:?} has a line feed")));
+        }
+        for part in [name, value] {
+            text.push_str(part);
+            text.push('\n');
+        }
+    }
+    fields_respond(status, &text, body)
 }
 
 /// An object of one field.
@@ -331,4 +364,16 @@ pub(crate) fn linear_memory_bytes() -> u64 {
         .ok()
         .and_then(|buffer| buffer.dyn_into::<js_sys::ArrayBuffer>().ok())
         .map_or(0, |buffer| u64::from(buffer.byte_length()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unpacked;
+
+    #[test]
+    fn fields_come_in_pairs_and_may_be_empty() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(unpacked("a\nb\nc\n\n"), [pair("a", "b"), pair("c", "")]);
+        assert_eq!(unpacked(""), []);
+    }
 }

@@ -30,12 +30,15 @@ const SENSITIVE_WHOLE: [&str; 4] = ["key", "sig", "mac", "auth"];
 /// Whether a value under this name is secret.
 #[must_use]
 pub fn is_sensitive(name: &str) -> bool {
+    /// No fragment is looked for in a name as short as this.
+    const SHORT: usize = 3;
     let plain: String = name
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|c| c.to_ascii_lowercase())
+        .bytes()
+        .filter(u8::is_ascii_alphanumeric)
+        .map(|byte| char::from(byte.to_ascii_lowercase()))
         .collect();
-    SENSITIVE.iter().any(|fragment| plain.contains(fragment)) || SENSITIVE_WHOLE.contains(&plain.as_str())
+    (plain.len() >= SHORT && SENSITIVE.iter().any(|fragment| plain.contains(fragment)))
+        || SENSITIVE_WHOLE.contains(&plain.as_str())
 }
 
 /// Redacts a document in place, at any depth: values under sensitive names, and secrets inside texts.
@@ -65,8 +68,13 @@ pub fn redact_json(value: &mut Value) {
 #[must_use]
 pub fn log_line(mut value: Value) -> String {
     redact_json(&mut value);
-    let mut line = String::new();
-    for c in value.to_string().chars() {
+    let text = value.to_string();
+    // Of ASCII the document has no control characters left but the last.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text;
+    }
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
         if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
             line.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
@@ -80,6 +88,9 @@ pub fn log_line(mut value: Value) -> String {
 /// addresses, and the local part of e-mail addresses. `None` where nothing had to change.
 #[must_use]
 pub fn redact_text(text: &str) -> Option<String> {
+    if !may_hold_secrets(text) {
+        return None;
+    }
     let mut out = String::with_capacity(text.len());
     let mut changed = false;
     let mut after_scheme_word = false;
@@ -105,6 +116,12 @@ pub fn redact_text(text: &str) -> Option<String> {
         after_scheme_word = end.eq_ignore_ascii_case("bearer") || end.eq_ignore_ascii_case("basic");
     }
     changed.then_some(out)
+}
+
+/// Whether a text is worth a closer look: most values of a log line are numbers, words and identifiers.
+fn may_hold_secrets(text: &str) -> bool {
+    let of_interest = |byte: u8| b"=:@_,;&?\"'()<>".contains(&byte) || byte.is_ascii_whitespace() || !byte.is_ascii();
+    text.bytes().any(of_interest) || text.contains("eyJ")
 }
 
 fn redact_word(word: &str, after_scheme_word: bool) -> Option<String> {

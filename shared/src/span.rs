@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn what_is_no_span_is_named() {
-        let wrong: [(fn(&mut Span), &str); 7] = [
+        type Change = fn(&mut Span);
+        let wrong: [(Change, &str); 7] = [
             (|span| span.trace_id = "0".repeat(32), "traceId"),
             (|span| span.trace_id = "A".repeat(32), "traceId"),
             (|span| span.span_id = "1".into(), "spanId"),

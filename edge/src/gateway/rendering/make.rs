@@ -11,7 +11,7 @@ use kado_shared::{
 use serde_json::Value;
 use url::Url;
 use wasm_bindgen::JsValue;
-use web_sys::{Headers, Response};
+use web_sys::Response;
 
 use super::{BEGUN, Entry, FRESH, Order, Origin, STALE};
 use crate::{
@@ -56,15 +56,15 @@ impl Made {
     /// The response that goes into the cache.
     pub(super) fn stored_response(&self) -> Result<Response, JsValue> {
         let Lifetime { fresh, stale } = self.lifetime;
-        let headers = Headers::new()?;
-        for (name, value) in &self.headers {
-            headers.set(name, value)?;
-        }
-        headers.set("cache-control", &format!("public, max-age={LONGEST}"))?;
-        for (name, value) in [(BEGUN, self.begun_ms), (FRESH, fresh), (STALE, stale)] {
-            headers.set(name, &value.to_string())?;
-        }
-        js::response(200, &headers, &self.body)
+        let policy = format!("public, max-age={LONGEST}");
+        let times =
+            [(BEGUN, self.begun_ms), (FRESH, fresh), (STALE, stale)].map(|(name, value)| (name, value.to_string()));
+        let fields = self
+            .headers
+            .iter()
+            .chain(&times)
+            .map(|(name, value)| (*name, value.as_str()));
+        js::response(200, fields.chain([("cache-control", policy.as_str())]), &self.body)
     }
 }
 

@@ -6,21 +6,21 @@ mod pinned;
 mod report;
 mod target;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use serde_json::json;
 use xtask::system::{Binaries, System};
 use xtask::workspace::Workspace;
-use xtask::{progress, tools, wait};
+use xtask::{invoke, progress, tools, wait};
 
 use self::bare::Bare;
 use self::load::{Answer, Clients, Until};
 use self::pinned::Pinned;
 use self::report::{Pair, Report};
-use self::target::{Target, is_cached, request};
+use self::target::{OF_USERS, Target, is_cached, request};
 use super::document;
 use super::numbers::{median, percentile};
 
@@ -89,20 +89,21 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
                 .push(("TRUSTED_PROXIES".to_owned(), "127.0.0.0/8".to_owned()));
         })
     })?;
-    let target = progress::step("Preparing its tenant", || Target::prepare(&system))?;
-    let mut report = Report::default();
-    {
-        let pinned = Pinned::take(&system.run_file())?;
-        let bare = Bare::start(&workerd, &pinned, &system.run_file())?;
-        progress::step("Cached hits", || hits(&effort, &target, &bare, &mut report))?;
-        progress::step("Refusals", || refusals(&effort, &target, &bare, &mut report))?;
-        progress::step("Token checks", || tokens(&effort, &target, &mut report))?;
-        progress::step("Memory", || memory(&effort, &target, &mut report))?;
-    }
-    progress::step("Hits beside a busy transform pool", || {
-        busy(&effort, &target, &mut report)
-    })?;
-    progress::step("Changes", || changes(&effort, &target, &mut report))?;
+    let measured = measure(&effort, &system, &workerd);
+    let report = match measured {
+        Ok(report) => report,
+        Err(error) => {
+            let log = std::fs::read_to_string(system.run_file().logs.join("edge.log")).unwrap_or_default();
+            // What was answered is not what went wrong.
+            let lines = log.lines().filter(|line| !line.contains("\"event\":\"request\""));
+            let log = lines.collect::<Vec<_>>().join("\n");
+            progress::detail(format_args!(
+                "the edge's log ends with\n{}",
+                invoke::last_lines(&log, 20)
+            ));
+            return Err(error);
+        }
+    };
     system.stop();
     let mut command = "cargo xtask bench edge".to_owned();
     if arguments.profile != "native" {
@@ -114,6 +115,24 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         document::write(workspace, "edge", &section)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn measure(effort: &Effort, system: &System, workerd: &Path) -> Result<Report> {
+    let target = progress::step("Preparing its tenant", || Target::prepare(system))?;
+    let mut report = Report::default();
+    {
+        let pinned = Pinned::take(&system.run_file())?;
+        let bare = Bare::start(workerd, &pinned, &system.run_file())?;
+        progress::step("Cached hits", || hits(effort, &target, &bare, &mut report))?;
+        progress::step("Refusals", || refusals(effort, &target, &bare, &mut report))?;
+        progress::step("Token checks", || tokens(effort, &target, &mut report))?;
+        progress::step("Memory", || memory(effort, &target, &mut report))?;
+    }
+    progress::step("Hits beside a busy transform pool", || {
+        busy(effort, &target, &mut report)
+    })?;
+    progress::step("Changes", || changes(effort, &target, &mut report))?;
+    Ok(report)
 }
 
 /// An address of a client's own.
@@ -221,7 +240,7 @@ fn refusals(effort: &Effort, target: &Target, bare: &Bare, report: &mut Report) 
 /// What a token adds to a cached hit, in microseconds of the gateway's: one that is known to be right, and one whose
 /// signature has to be checked (and is wrong, so that it is nobody's and is not remembered).
 fn tokens(effort: &Effort, target: &Target, report: &mut Report) -> Result<()> {
-    target.count_users(true)?;
+    target.count_users(Some((77_777, 1)))?;
     let body = target.kept_picture()?.body;
     let with = |authorization: &(dyn Fn(u64) -> Option<String> + Sync), until| -> Result<f64> {
         let ask = |number| {
@@ -242,7 +261,7 @@ fn tokens(effort: &Effort, target: &Target, report: &mut Report) -> Result<()> {
     report.warm_token = Some(more_microseconds(&without, &known));
     let [without, checked] = in_turns(effort, [&none, &cold])?;
     report.cold_token = Some(more_microseconds(&without, &checked));
-    target.count_users(false)
+    target.count_users(None)
 }
 
 /// Time of a request at the second rate beyond that at the first.
@@ -335,7 +354,7 @@ fn changes(effort: &Effort, target: &Target, report: &mut Report) -> Result<()> 
         };
     report.setting = Some(longest("setting", &mut |turn| target.change_setting(turn))?);
     report.purge = Some(longest("purge", &mut |_| target.purge())?);
-    target.count_users(true)?;
+    target.count_users(Some(OF_USERS))?;
     report.revoked = Some(longest("revocation", &mut |_| target.revoke())?);
-    target.set(&json!({ "limitRules": [] }))
+    target.count_users(None)
 }

@@ -21,6 +21,9 @@ const REFUSED: &str = "/api/content/refused";
 /// A limit that changes, and by which a change is seen.
 const SEEN_BY: u64 = 90_000;
 
+/// What users may ask for in so many seconds, where a limit is to tell whose a request is: fewer than an address may.
+pub(super) const OF_USERS: (u32, u32) = (500, 60);
+
 pub(super) struct Target<'a> {
     system: &'a System,
     run: RunFile,
@@ -78,9 +81,9 @@ impl<'a> Target<'a> {
         target.bearer = target.login()?;
         let plenty = json!({ "quota": 100_000, "windowSeconds": 1, "mode": "fast" });
         target.set(&json!({
-            "limitTransform": { "quota": 100_000, "windowSeconds": 1, "mode": "strict" },
+            "limitTransform": plenty,
             "limitTransformTenant": plenty,
-            "limitLogin": { "quota": 100_000, "windowSeconds": 60, "mode": "strict" },
+            "limitLogin": { "quota": 10_000, "windowSeconds": 60, "mode": "strict" },
             "limitRules": [rule("refused", REFUSED, "ip", &json!({ "quota": 1, "windowSeconds": 3600, "mode": "strict" }))],
         }))?;
         let id = target.upload(1600, 1200)?;
@@ -196,19 +199,20 @@ impl<'a> Target<'a> {
         Ok(kept)
     }
 
-    /// Whether pictures are counted for users too, so that a token is looked at.
-    pub(super) fn count_users(&self, wanted: bool) -> Result<()> {
-        let plenty = json!({ "quota": 77_777, "windowSeconds": 1, "mode": "fast" });
+    /// Counts pictures for users too, so many in so many seconds: so that a token is looked at.
+    pub(super) fn count_users(&self, wanted: Option<(u32, u32)>) -> Result<()> {
         let refused = rule(
             "refused",
             REFUSED,
             "ip",
             &json!({ "quota": 1, "windowSeconds": 3600, "mode": "strict" }),
         );
-        let rules = if wanted {
-            json!([refused, rule("users", "/img/**", "user", &plenty)])
-        } else {
-            json!([refused])
+        let rules = match wanted {
+            Some((quota, seconds)) => {
+                let limit = json!({ "quota": quota, "windowSeconds": seconds, "mode": "fast" });
+                json!([refused, rule("users", "/img/**", "user", &limit)])
+            }
+            None => json!([refused]),
         };
         self.set(&json!({ "limitRules": rules }))
     }
@@ -317,7 +321,8 @@ impl<'a> Target<'a> {
                 .client
                 .get(&url, &[("authorization", bearer), ("x-real-ip", "198.19.0.4")])?
                 .expect(200)?;
-            Ok(answer.header("ratelimit-policy").contains("users"))
+            // The limit that is nearest to its end is the one that is told.
+            Ok(answer.header("x-ratelimit-limit") == OF_USERS.0.to_string())
         };
         if !policy(&bearer)? {
             bail!("a good token is not counted for its user");
