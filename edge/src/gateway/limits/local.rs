@@ -23,6 +23,9 @@ struct Local {
     asking_until_ms: u64,
     /// When what is left of the lease is void, Unix milliseconds: by then as much again has been granted.
     lease_until_ms: u64,
+    /// Until when another request is reason to lease more, Unix milliseconds: where a unit comes again within a
+    /// millisecond, a lease of one is void before anybody could use it.
+    busy_until_ms: u64,
     /// Until when the answer is no, Unix milliseconds.
     blocked_until_ms: u64,
     decision: Decision,
@@ -71,12 +74,15 @@ pub(super) fn note(key: String, rule: Rule, taken: Taken, wanted: u32, now: u64)
 /// What is known of a key after its object has answered: several requests may have asked at once, and what each of them
 /// was granted is kept.
 fn merge(known: Option<Local>, rule: Rule, taken: Taken, wanted: u32, now: u64) -> Local {
-    let interval_ms = rule.window_ms() / u64::from(rule.quota.max(1));
+    /// Requests this close to each other are many.
+    const BUSY_MS: u64 = 10;
+    // Multiplied first: of a rule for thousands a second a unit's time is no whole millisecond.
+    let lease_ms = rule.window_ms().saturating_mul(u64::from(taken.granted)) / u64::from(rule.quota.max(1));
     let kept = known.as_ref().filter(|known| known.lease_until_ms > now);
     let units = kept
         .map_or(0, |known| known.units)
         .saturating_add(taken.granted.saturating_sub(1));
-    let lease_until_ms = now.saturating_add(interval_ms.saturating_mul(u64::from(taken.granted)));
+    let lease_until_ms = now.saturating_add(lease_ms);
     Local {
         rule,
         units,
@@ -89,6 +95,7 @@ fn merge(known: Option<Local>, rule: Rule, taken: Taken, wanted: u32, now: u64) 
             .as_ref()
             .filter(|_| wanted == 1)
             .map_or(0, |known| known.asking_until_ms),
+        busy_until_ms: now.saturating_add(lease_ms.max(BUSY_MS)),
         lease_until_ms: kept.map_or(0, |known| known.lease_until_ms).max(lease_until_ms),
         blocked_until_ms: if taken.granted == 0 && units == 0 {
             now + taken.decision.reset_ms
@@ -105,7 +112,7 @@ fn next_lease(known: Option<&mut Local>, rule: &Rule, now: u64) -> u32 {
     /// An answer that takes longer than this is not waited for.
     const ASKING_MS: u64 = 1000;
     match (rule.mode, known) {
-        (Mode::Fast, Some(known)) if known.lease_until_ms > now && known.asking_until_ms <= now => {
+        (Mode::Fast, Some(known)) if known.busy_until_ms > now && known.asking_until_ms <= now => {
             known.asking_until_ms = now + ASKING_MS;
             known.leased.saturating_mul(2).min(rule.quota.div_ceil(50))
         }
@@ -138,6 +145,7 @@ mod tests {
             leased,
             asking_until_ms: 0,
             lease_until_ms,
+            busy_until_ms: lease_until_ms,
             blocked_until_ms: 0,
             decision,
         }
@@ -171,6 +179,20 @@ mod tests {
             ),
             1
         );
+    }
+
+    #[test]
+    fn leases_grow_where_thousands_may_come_in_a_second_too() {
+        let many = Rule { quota: 100_000, ..FAST };
+        let (mut known, mut now) = (merge(None, many, taken(1), 1, 0), 0);
+        for leased in [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2000, 2000] {
+            now += 2;
+            let wanted = next_lease(Some(&mut known), &many, now);
+            assert_eq!(wanted, leased);
+            known = merge(Some(known), many, taken(wanted), wanted, now);
+        }
+        // 2,000 units come again within 1,200 ms, and are void by then.
+        assert_eq!(known.lease_until_ms, now + 1_200);
     }
 
     #[test]

@@ -240,7 +240,7 @@ fn refusals(effort: &Effort, target: &Target, bare: &Bare, report: &mut Report) 
 /// What a token adds to a cached hit, in microseconds of the gateway's: one that is known to be right, and one whose
 /// signature has to be checked (and is wrong, so that it is nobody's and is not remembered).
 fn tokens(effort: &Effort, target: &Target, report: &mut Report) -> Result<()> {
-    target.count_users(Some((77_777, 1)))?;
+    target.count_users(Some((100_000, 60)))?;
     let body = target.kept_picture()?.body;
     let with = |authorization: &(dyn Fn(u64) -> Option<String> + Sync), until| -> Result<f64> {
         let ask = |number| {
