@@ -69,8 +69,8 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         }
     } else {
         Effort {
-            turns: 5,
-            turn: Duration::from_secs(4),
+            turns: 3,
+            turn: Duration::from_secs(3),
             few_requests: 1_000,
             many_requests: 100_000,
             changes: 5,
