@@ -7,9 +7,9 @@ use kado_shared::{
     recent::Recent,
 };
 
-/// Keys an isolate remembers. What is forgotten costs a question more, and what was leased with it is lost: that admits
-/// too few for a moment, never too many.
-const MOST_KEYS: usize = 20_000;
+/// Keys an isolate remembers: those of twenty thousand clients under three limits each, in about 16 MB. What is forgotten
+/// costs a question more, and what was leased with it is lost: that admits too few for a moment, never too many.
+const MOST_KEYS: usize = 65_536;
 
 /// What is known of a key.
 #[derive(Clone, Copy, Debug)]
