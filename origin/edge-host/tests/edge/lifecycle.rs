@@ -27,6 +27,8 @@ async fn both_roles_have_their_bindings_and_nothing_else() {
             "CLIENT_IP": "header:x-real-ip",
             "TRUSTED_PROXIES": "10.0.0.0/8",
             "ENVIRONMENT": "production",
+            // Empty: there is no second origin.
+            "SHADOW_URL": "",
             "EDGE_SECRET": "a secret of the tests that is long enough to sign with",
         })
     );
@@ -36,6 +38,7 @@ async fn both_roles_have_their_bindings_and_nothing_else() {
         "ORIGIN",
         "OUTBOX",
         "RATE_LIMITER",
+        "SHADOW",
         "SNAPSHOT",
         "TRANSFORM",
     ];
