@@ -45,7 +45,7 @@ async fn both_roles_have_their_bindings_and_nothing_else() {
     for name in services {
         assert!(env["all"].as_array().unwrap().contains(&name.into()), "{name}");
     }
-    assert_eq!(env["all"].as_array().unwrap().len(), services.len() + 5);
+    assert_eq!(env["all"].as_array().unwrap().len(), services.len() + 6);
 
     // No network by fetch(), neither to this machine nor to the world.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
