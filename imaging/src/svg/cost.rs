@@ -142,6 +142,12 @@ impl Surface {
     }
 
     fn path(self, path: &Path, transform: Transform) -> Cost {
+        if !is_drawable(path.stroke_bounding_box(), transform) {
+            return Cost {
+                bytes: 0,
+                painted: u64::MAX,
+            };
+        }
         let shown = self.pixels(Some(path.stroke_bounding_box()), transform, 1.0);
         let corners = path.data().len() as u64;
         // A line that goes up and down is met again on every row that it crosses.
@@ -201,6 +207,19 @@ impl Surface {
         }
         cost
     }
+}
+
+/// Whether a shape lies where the renderer's numbers still tell one pixel from the next. It panics on edges that have come out of
+/// order for want of digits.
+fn is_drawable(bounds: Rect, transform: Transform) -> bool {
+    /// Pixels from the corner, either way.
+    const FARTHEST: f32 = 1_000_000.0;
+    let near = |rect: Rect| {
+        [rect.left(), rect.top(), rect.right(), rect.bottom()]
+            .iter()
+            .all(|side| side.abs() <= FARTHEST)
+    };
+    bounds.transform(transform).is_some_and(near)
 }
 
 /// So many pixels in a colour, a gradient or a pattern.

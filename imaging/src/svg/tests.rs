@@ -360,6 +360,13 @@ fn what_would_paint_for_minutes_or_take_all_memory_is_refused_first() {
         "<pattern id=\"p\" width=\"30000\" height=\"30000\" patternUnits=\"userSpaceOnUse\"><rect {all}/></pattern><rect {all} fill=\"url(#p)\"/>"
     );
     assert_eq!(on(&tile), Some(LimitKind::Memory));
+    let far = "<pattern id=\"p\" width=\"7\" height=\"1\" patternUnits=\"userSpaceOnUse\"><circle cx=\"3\" cy=\"3\" \
+        r=\"2666666666666666666\"/></pattern><rect width=\"60\" height=\"60\" fill=\"url(#p)\"/>";
+    assert_eq!(
+        on(far),
+        Some(LimitKind::Painted),
+        "what is too far away to be told apart"
+    );
     let dashes = "<path d=\"M0 0L2000 2000\" stroke=\"red\" stroke-dasharray=\"0.00001\"/>".repeat(100);
     assert!(on(&dashes).is_some());
 }
