@@ -89,6 +89,15 @@ impl Exchange {
         find(&self.fields, name).map(str::to_owned)
     }
 
+    /// `https` or `http`, as the request came to this process.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.request.url().starts_with("https:") {
+            "https"
+        } else {
+            "http"
+        }
+    }
+
     /// Path and query as sent.
     pub(crate) fn path_and_query(&self) -> String {
         self.query

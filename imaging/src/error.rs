@@ -35,6 +35,8 @@ pub enum LimitKind {
     Styles,
     /// Pixels that an SVG document paints, as often as it does.
     Painted,
+    /// Pixels from an SVG document's corner to the farthest side of a shape.
+    Distance,
 }
 
 impl LimitKind {
@@ -57,6 +59,7 @@ impl LimitKind {
             Self::Depth => "depth",
             Self::Styles => "style rules",
             Self::Painted => "painted pixels",
+            Self::Distance => "pixels to a shape",
         }
     }
 }

@@ -30,15 +30,12 @@ const SENSITIVE_WHOLE: [&str; 4] = ["key", "sig", "mac", "auth"];
 /// Whether a value under this name is secret.
 #[must_use]
 pub fn is_sensitive(name: &str) -> bool {
-    /// No fragment is looked for in a name as short as this.
-    const SHORT: usize = 3;
     let plain: String = name
         .bytes()
         .filter(u8::is_ascii_alphanumeric)
         .map(|byte| char::from(byte.to_ascii_lowercase()))
         .collect();
-    (plain.len() >= SHORT && SENSITIVE.iter().any(|fragment| plain.contains(fragment)))
-        || SENSITIVE_WHOLE.contains(&plain.as_str())
+    SENSITIVE.iter().any(|fragment| plain.contains(fragment)) || SENSITIVE_WHOLE.contains(&plain.as_str())
 }
 
 /// Redacts a document in place, at any depth: values under sensitive names, and secrets inside texts.
@@ -88,9 +85,10 @@ pub fn log_line(mut value: Value) -> String {
 /// addresses, and the local part of e-mail addresses. `None` where nothing had to change.
 #[must_use]
 pub fn redact_text(text: &str) -> Option<String> {
-    if !may_hold_secrets(text) {
-        return None;
-    }
+    if may_hold_secrets(text) { redacted(text) } else { None }
+}
+
+fn redacted(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut changed = false;
     let mut after_scheme_word = false;
@@ -160,8 +158,8 @@ fn redact_email(word: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{REDACTED, is_sensitive, redact_json, redact_text};
-    use proptest::prelude::{any, proptest};
+    use super::{REDACTED, is_sensitive, redact_json, redact_text, redacted};
+    use proptest::prelude::{Just, any, prop_assert_eq, prop_oneof, proptest};
     use serde_json::json;
 
     #[test]
@@ -236,6 +234,18 @@ mod tests {
         #[test]
         fn any_text_is_survived(text in any::<String>()) {
             let _ = redact_text(&text);
+        }
+
+        #[test]
+        fn a_text_that_is_not_looked_at_closely_holds_nothing(
+            parts in proptest::collection::vec(
+                prop_oneof!["[ -~]", "[a-zA-Z0-9.-]{1,8}", Just("bearer".to_owned()), Just("eyJa.b.c".to_owned()), Just("kado_a_b".to_owned()),
+                    Just("secret".to_owned()), Just("\u{a0}".to_owned()), Just("a@b.c".to_owned())],
+                0..6,
+            ),
+        ) {
+            let text = parts.concat();
+            prop_assert_eq!(redact_text(&text), redacted(&text));
         }
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn admit() -> Result<(), Refusal> {
             let detail = "the origin has just failed to answer; try again shortly";
             Err(Refusal::new(Code::Unavailable, detail).with("retry-after", ms.div_ceil(1000).max(1).to_string()))
         }
-        _ => Ok(()),
+        Admission::Ask => Ok(()),
     }
 }
 

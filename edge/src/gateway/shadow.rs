@@ -16,13 +16,33 @@ use super::{
 };
 use crate::{answer::Answer, exchange::Exchange, js};
 
-/// How long the second origin may take, in milliseconds.
-const DEADLINE_MS: u64 = 30_000;
+/// How long the second origin may take, in milliseconds: less than a runtime gives to what is done behind an answer.
+const DEADLINE_MS: u64 = 20_000;
 /// Requests that may be repeated at the same time: a second origin that hangs must not fill the isolate.
 const MOST_AT_ONCE: u32 = 64;
 
 thread_local! {
     static UNDER_WAY: Cell<u32> = const { Cell::new(0) };
+}
+
+/// One request that is under way, until it is dropped.
+struct UnderWay;
+
+impl UnderWay {
+    /// `None` where there are enough.
+    fn begin() -> Option<Self> {
+        let count = UNDER_WAY.get();
+        (count < MOST_AT_ONCE).then(|| {
+            UNDER_WAY.set(count + 1);
+            Self
+        })
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        UNDER_WAY.set(UNDER_WAY.get().saturating_sub(1));
+    }
 }
 
 /// What an origin answered: status, bytes where it says how many, and milliseconds to its headers.
@@ -56,20 +76,19 @@ pub(super) fn repeat(
     };
     let tenant = snapshot.config.tenant.id.to_string();
     let route = facts.route;
-    if UNDER_WAY.get() >= MOST_AT_ONCE {
+    let Some(under_way) = UnderWay::begin() else {
         telemetry::count(&tenant, SHADOW, &[route, "skipped"], 1);
         return;
-    }
+    };
     // The client's request is not there any more when its answer is through.
     let request = forward::request_to(url, gateway, exchange, &tenant, DEADLINE_MS);
     let (gateway, bodiless) = (gateway.clone(), exchange.method == "HEAD");
-    UNDER_WAY.set(UNDER_WAY.get() + 1);
     context.wait_until(async move {
         let second = match request {
             Ok(request) => ask(&gateway, &request, bodiless).await,
             Err(error) => Err(error),
         };
-        UNDER_WAY.set(UNDER_WAY.get().saturating_sub(1));
+        drop(under_way);
         let result = second.as_ref().map_or("failed", |second| compare(first, *second));
         telemetry::count(&tenant, SHADOW, &[route, result], 1);
         let mut line = json!({
@@ -133,7 +152,7 @@ fn is_within(share: f64, random: [u8; 4]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answered, compare, is_within};
+    use super::{Answered, MOST_AT_ONCE, UnderWay, compare, is_within};
 
     const FIRST: Answered = Answered {
         status: 200,
@@ -153,6 +172,15 @@ mod tests {
         ] {
             assert_eq!(is_within(share, random.to_le_bytes()), wanted, "{share} {random}");
         }
+    }
+
+    #[test]
+    fn so_many_are_under_way_and_whatever_ends_makes_room() {
+        let mut under_way: Vec<_> = (0..MOST_AT_ONCE).map_while(|_| UnderWay::begin()).collect();
+        assert_eq!(under_way.len(), MOST_AT_ONCE as usize);
+        assert!(UnderWay::begin().is_none());
+        under_way.pop();
+        assert!(UnderWay::begin().is_some());
     }
 
     #[test]

@@ -10,6 +10,10 @@ use resvg::usvg::{ClipPath, Group, ImageKind, Mask, Node, Paint, Path, Pattern, 
 /// Pixels that a document may paint, some of them many times: the worst of it takes some ten seconds.
 const MAX_PAINTED: u64 = 2_000_000_000;
 
+/// Pixels from the corner to the farthest side of a shape. Farther away the renderer's numbers do not tell one pixel from the
+/// next: edges come out of order, and it writes beyond its rows and panics.
+const MAX_DISTANCE: u64 = 1_000_000;
+
 /// A layer reaches this many canvases beyond the canvas on each side at most.
 const BEYOND: f64 = 5.0;
 
@@ -22,11 +26,12 @@ const DASH: u64 = 250;
 /// Bytes of a pixel.
 const PIXEL: u64 = 4;
 
-/// Bytes of layers at a time, and pixels painted in all.
+/// Bytes of layers at a time, pixels painted in all, and how far away the farthest of them are.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Cost {
     pub(super) bytes: u64,
     pub(super) painted: u64,
+    pub(super) distance: u64,
 }
 
 impl Cost {
@@ -35,6 +40,7 @@ impl Cost {
         Self {
             bytes: self.bytes.max(other.bytes),
             painted: self.painted.saturating_add(other.painted),
+            distance: self.distance.max(other.distance),
         }
     }
 
@@ -43,6 +49,7 @@ impl Cost {
         Self {
             bytes: self.bytes.saturating_add(other.bytes),
             painted: self.painted.saturating_add(other.painted),
+            distance: self.distance.max(other.distance),
         }
     }
 
@@ -50,6 +57,7 @@ impl Cost {
         Self {
             bytes: count.saturating_mul(PIXEL).saturating_mul(layers),
             painted: count.saturating_mul(times),
+            distance: 0,
         }
     }
 }
@@ -71,6 +79,7 @@ pub(super) fn check(root: &Group, transform: Transform, size: (u32, u32), room: 
             Ok(())
         }
     };
+    refuse(LimitKind::Distance, MAX_DISTANCE, cost.distance)?;
     refuse(LimitKind::Painted, MAX_PAINTED, cost.painted)?;
     refuse(LimitKind::Memory, room, cost.bytes)
 }
@@ -138,16 +147,11 @@ impl Surface {
         Cost {
             bytes: own.saturating_mul(2 * PIXEL).saturating_add(stored as u64),
             painted: own.saturating_mul(4).saturating_add(shown.saturating_mul(4)),
+            distance: distance(bounds, transform),
         }
     }
 
     fn path(self, path: &Path, transform: Transform) -> Cost {
-        if !is_drawable(path.stroke_bounding_box(), transform) {
-            return Cost {
-                bytes: 0,
-                painted: u64::MAX,
-            };
-        }
         let shown = self.pixels(Some(path.stroke_bounding_box()), transform, 1.0);
         let corners = path.data().len() as u64;
         // A line that goes up and down is met again on every row that it crosses.
@@ -155,6 +159,7 @@ impl Surface {
         let mut cost = Cost {
             bytes: corners.saturating_mul(100),
             painted: corners.saturating_mul(20 + rows / 4),
+            distance: distance(path.stroke_bounding_box(), transform),
         };
         if let Some(fill) = path.fill() {
             cost = cost.around(colored(fill.paint(), shown, transform));
@@ -164,6 +169,7 @@ impl Surface {
             cost = cost.around(colored(stroke.paint(), shown, transform)).around(Cost {
                 bytes: dashes.saturating_mul(DASH),
                 painted: dashes.saturating_mul(DASH),
+                distance: 0,
             });
         }
         cost
@@ -209,17 +215,13 @@ impl Surface {
     }
 }
 
-/// Whether a shape lies where the renderer's numbers still tell one pixel from the next. It panics on edges that have come out of
-/// order for want of digits.
-fn is_drawable(bounds: Rect, transform: Transform) -> bool {
-    /// Pixels from the corner, either way.
-    const FARTHEST: f32 = 1_000_000.0;
-    let near = |rect: Rect| {
-        [rect.left(), rect.top(), rect.right(), rect.bottom()]
-            .iter()
-            .all(|side| side.abs() <= FARTHEST)
-    };
-    bounds.transform(transform).is_some_and(near)
+/// Pixels to the farthest side of a rectangle; more than any where that is no number.
+fn distance(bounds: Rect, transform: Transform) -> u64 {
+    bounds.transform(transform).map_or(u64::MAX, |rect| {
+        let sides = [rect.left(), rect.top(), rect.right(), rect.bottom()];
+        // `as` saturates.
+        sides.into_iter().map(|side| side.abs() as u64).max().unwrap_or(0)
+    })
 }
 
 /// So many pixels in a colour, a gradient or a pattern.

@@ -364,7 +364,7 @@ fn what_would_paint_for_minutes_or_take_all_memory_is_refused_first() {
         r=\"2666666666666666666\"/></pattern><rect width=\"60\" height=\"60\" fill=\"url(#p)\"/>";
     assert_eq!(
         on(far),
-        Some(LimitKind::Painted),
+        Some(LimitKind::Distance),
         "what is too far away to be told apart"
     );
     let dashes = "<path d=\"M0 0L2000 2000\" stroke=\"red\" stroke-dasharray=\"0.00001\"/>".repeat(100);

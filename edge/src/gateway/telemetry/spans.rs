@@ -45,7 +45,7 @@ pub(in crate::gateway) fn answered(exchange: &Exchange, answer: &Answer, facts: 
     let texts = [
         ("http.request.method", Some(exchange.method.as_str())),
         ("http.route", Some(facts.route)),
-        ("url.scheme", Some("http")),
+        ("url.scheme", Some(exchange.scheme())),
         ("server.address", Some(exchange.host.as_str())),
         ("kado.request.id", Some(exchange.id.as_str())),
         ("kado.tenant.id", facts.tenant.as_deref()),

@@ -1,3 +1,4 @@
+use super::vp8::transform::overflow;
 use super::*;
 use crate::codecs::{Codecs, decode_yuv};
 use crate::decode::decode_whole;
@@ -152,7 +153,9 @@ proptest! {
         bytes.truncate(((bytes.len() as f64 * cut) as usize).max(40));
         let length = (bytes.len() as u32 - 8).to_le_bytes();
         bytes[4..8].copy_from_slice(&length);
+        let _of_other_cases = overflow::take();
         match (yuv(&bytes), decode_yuv(&bytes)) {
+            (Ok(_), Some(_)) if overflow::take() => {}
             (Ok(ours), Some(theirs)) => prop_assert!(ours == theirs),
             (Err(ImageError::Corrupt { offset, .. }), None) => prop_assert!(offset <= bytes.len() as u64),
             (ours, theirs) => prop_assert!(false, "{:?} and {}", ours.map(|_| ()), theirs.is_some()),

@@ -3,6 +3,7 @@
 //! In the filtered rows of a photograph there is next to nothing to be found twice, so what a search for it takes is for nothing:
 //! its files are as small with prefix codes alone, of which each part of the rows has its own.
 
+use super::huffman::{Code, codes, lengths};
 use zlib_rs::adler32::adler32;
 
 /// Bytes whose symbols are counted together. Neighbours that are alike share one block, and with it one code.
@@ -103,9 +104,12 @@ impl Deflate {
         }
         let lengths = lengths(&frequencies.0, LONGEST);
         let codes = codes(&lengths);
-        let coded = frequencies.0.iter().zip(&lengths);
+        let coded = frequencies.0.iter().zip(&lengths).enumerate();
         let bits: usize = coded
-            .map(|(frequency, length)| *frequency as usize * (usize::from(*length) + EXTRA_OF_RUN))
+            .map(|(symbol, (frequency, length))| {
+                let extra = if symbol > END { EXTRA_OF_RUN } else { 0 };
+                *frequency as usize * (usize::from(*length) + extra)
+            })
             .sum();
         self.bits.reserve(bits / 8 + HEADER_BYTES);
         self.bits.put(u64::from(last) | 2 << 1, 3);
@@ -133,7 +137,7 @@ impl Deflate {
                 *frequency += 1;
             }
         }
-        let lengths = self::lengths(&frequencies, LONGEST_OF_LENGTHS);
+        let lengths = super::huffman::lengths(&frequencies, LONGEST_OF_LENGTHS);
         let codes = codes(&lengths);
         let in_order = ORDER.map(|symbol| lengths.get(symbol).copied().unwrap_or_default());
         let written = in_order
@@ -151,14 +155,14 @@ impl Deflate {
         }
     }
 
-    fn symbols(&mut self, codes: &[(u16, u8)]) {
+    fn symbols(&mut self, codes: &[Code]) {
         // Of literals in one array of its own, which no byte is outside of.
         let mut literals = [(0, 0); 256];
         for (literal, code) in literals.iter_mut().zip(codes) {
             *literal = *code;
         }
         let of = |byte: u8| {
-            let (code, length): (u16, u8) = literals.get(usize::from(byte)).copied().unwrap_or_default();
+            let (code, length): Code = literals.get(usize::from(byte)).copied().unwrap_or_default();
             (u64::from(code), length)
         };
         for piece in self.block.chunks(PIECE) {
@@ -390,118 +394,6 @@ fn add_one(counters: &mut [u32; 256], byte: u8) {
     }
 }
 
-/// Lengths of a prefix code of at most `longest` bits, 0 for what never comes: Huffman's, of which those that are longer are
-/// cut and paid for by the longest of the others.
-fn lengths(frequencies: &[u32], longest: u8) -> Vec<u8> {
-    let mut leaves: Vec<(u32, usize)> = frequencies
-        .iter()
-        .zip(0..)
-        .filter(|(frequency, _)| **frequency > 0)
-        .map(|(frequency, symbol)| (*frequency, symbol))
-        .collect();
-    leaves.sort_unstable();
-    let mut lengths = vec![0; frequencies.len()];
-    // How many codes there are of each length, from what Huffman's tree says of its leaves.
-    let mut counts = vec![0u32; usize::from(longest) + 1];
-    for depth in depths(&leaves.iter().map(|(frequency, _)| *frequency).collect::<Vec<u32>>()) {
-        if let Some(count) = counts.get_mut(usize::from(depth.min(longest))) {
-            *count += 1;
-        }
-    }
-    // In parts of the longest code: what is over one whole has to be given back.
-    let mut over: i64 = counts
-        .iter()
-        .zip(0u32..)
-        .skip(1)
-        .map(|(count, length)| i64::from(*count) << (u32::from(longest) - length))
-        .sum::<i64>()
-        - (1_i64 << longest);
-    while over > 0 {
-        // One of the longest takes the place next to a shorter one, which becomes a bit longer.
-        let Some(shorter) = (1..usize::from(longest))
-            .rev()
-            .find(|length| counts.get(*length).is_some_and(|count| *count > 0))
-        else {
-            break;
-        };
-        for (length, change) in [(shorter, -1), (shorter + 1, 2), (usize::from(longest), -1)] {
-            if let Some(count) = counts.get_mut(length) {
-                *count = count.wrapping_add_signed(change);
-            }
-        }
-        over -= 1;
-    }
-    let longest_first = (0..=longest)
-        .zip(counts)
-        .rev()
-        .flat_map(|(length, count)| std::iter::repeat_n(length, count as usize));
-    for ((_, symbol), length) in leaves.iter().zip(longest_first) {
-        if let Some(entry) = lengths.get_mut(*symbol) {
-            *entry = length;
-        }
-    }
-    lengths
-}
-
-/// How deep the leaves of Huffman's tree are. They are given from the rarest on.
-fn depths(frequencies: &[u32]) -> Vec<u8> {
-    let count = frequencies.len();
-    if count < 2 {
-        return vec![1; count];
-    }
-    // The parents' frequencies come in order as well, so each is made of the two first of two queues.
-    let mut parent_of = vec![0usize; 2 * count - 1];
-    let mut weights: Vec<u64> = frequencies.iter().map(|frequency| u64::from(*frequency)).collect();
-    let (mut leaf, mut parent) = (0, count);
-    for node in count..2 * count - 1 {
-        let mut weight = 0;
-        for _ in 0..2 {
-            let (of_leaf, of_parent) = (weights.get(leaf).filter(|_| leaf < count), weights.get(parent));
-            let from_leaf = match (of_leaf, of_parent) {
-                (Some(leaf), Some(parent)) => leaf <= parent,
-                (leaf, _) => leaf.is_some(),
-            };
-            let next = if from_leaf { &mut leaf } else { &mut parent };
-            weight += weights.get(*next).copied().unwrap_or_default();
-            if let Some(entry) = parent_of.get_mut(*next) {
-                *entry = node;
-            }
-            *next += 1;
-        }
-        weights.push(weight);
-    }
-    let mut depths = vec![0u8; 2 * count - 1];
-    for node in (0..2 * count - 2).rev() {
-        let above = parent_of
-            .get(node)
-            .and_then(|parent| depths.get(*parent))
-            .copied()
-            .unwrap_or_default();
-        if let Some(depth) = depths.get_mut(node) {
-            *depth = above.saturating_add(1);
-        }
-    }
-    depths.truncate(count);
-    depths
-}
-
-/// The codes of these lengths, turned round as a stream has them, each with its length.
-fn codes(lengths: &[u8]) -> Vec<(u16, u8)> {
-    let mut codes = vec![(0, 0); lengths.len()];
-    let (mut code, mut last) = (0u16, 0);
-    for length in 1..=LONGEST {
-        code <<= length - last;
-        last = length;
-        for (entry, of) in codes.iter_mut().zip(lengths) {
-            if *of == length {
-                *entry = (code.reverse_bits() >> (16 - length), length);
-                code += 1;
-            }
-        }
-    }
-    codes
-}
-
 /// Code lengths with what repeats said once: a symbol, what is behind it, and in how many bits.
 fn repeats(lengths: &[u8]) -> Vec<(u8, u8, u8)> {
     let mut symbols = Vec::new();
@@ -562,41 +454,6 @@ mod tests {
             prop_assert!(inflated(&bytes) == data);
             prop_assert!(bytes.len() <= data.len() + data.len() / 100 + 400);
         }
-
-        #[test]
-        fn codes_are_complete_and_no_longer_than_they_may_be(
-            frequencies in proptest::collection::vec(prop_oneof![Just(0u32), 1u32..9, 1u32..1_000_000], 2..=SYMBOLS), few in any::<bool>(),
-        ) {
-            let longest = if few { LONGEST_OF_LENGTHS } else { LONGEST };
-            let frequencies = &frequencies[..if few { frequencies.len().min(19) } else { frequencies.len() }];
-            prop_assume!(frequencies.iter().filter(|frequency| **frequency > 0).count() >= 2);
-            let lengths = lengths(frequencies, longest);
-            let mut whole = 0u32;
-            for (length, frequency) in lengths.iter().zip(frequencies) {
-                prop_assert_eq!(*length > 0, *frequency > 0);
-                prop_assert!(*length <= longest);
-                if *length > 0 { whole += 1 << (longest - length); }
-            }
-            prop_assert_eq!(whole, 1 << longest);
-        }
-    }
-
-    #[test]
-    fn frequencies_that_grow_like_fibonaccis_are_cut_to_the_longest_code() {
-        let mut frequencies = [0u32; SYMBOLS];
-        let (mut a, mut b) = (1, 1);
-        for frequency in frequencies.iter_mut().take(40) {
-            *frequency = a;
-            (a, b) = (b, a + b);
-        }
-        let lengths = lengths(&frequencies, LONGEST);
-        assert_eq!(lengths.iter().copied().max(), Some(LONGEST));
-        let whole: u32 = lengths
-            .iter()
-            .filter(|length| **length > 0)
-            .map(|length| 1 << (LONGEST - length))
-            .sum();
-        assert_eq!(whole, 1 << LONGEST);
     }
 
     #[test]

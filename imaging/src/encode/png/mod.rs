@@ -5,6 +5,7 @@
 
 mod deflate;
 mod filter;
+mod huffman;
 mod recurrence;
 
 use self::deflate::Deflate;
@@ -163,7 +164,86 @@ fn pack(indices: &[u8], width: usize, bits: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::pack;
+    use super::*;
+    use crate::options::Compression as Effort;
+    use crate::{Format, samples};
+
+    fn encoding(compression: Option<Effort>) -> Encoding {
+        Encoding {
+            format: Format::Png,
+            quality: 85,
+            quality_given: false,
+            progressive: false,
+            compression,
+            metadata: crate::options::Metadata::None,
+            max_bytes: None,
+        }
+    }
+
+    fn raster(channels: Channels, width: u32, height: u32, of: impl Fn(u32, u32) -> [u8; 4]) -> Raster {
+        let count = channels.count();
+        let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        let data = pixels.flat_map(|(x, y)| of(x, y).into_iter().take(count).collect::<Vec<u8>>());
+        Raster::from_data(width, height, channels, data.collect()).unwrap()
+    }
+
+    fn decoded(bytes: &[u8]) -> Vec<u8> {
+        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        reader.next_frame(&mut pixels).unwrap();
+        pixels
+    }
+
+    #[test]
+    fn every_effort_and_layout_keeps_every_pixel() {
+        let scene = samples::scene_rgba(211, 97);
+        for channels in [Channels::Grey, Channels::Rgb, Channels::Rgba] {
+            let of = |x: u32, y: u32| {
+                let at = ((y * 211 + x) * 4) as usize;
+                let [r, g, b] = [scene[at], scene[at + 1], scene[at + 2]];
+                [r.wrapping_add((x * y) as u8), g, b, (x + y) as u8]
+            };
+            let raster = raster(channels, 211, 97, of);
+            for compression in [None, Some(Effort::Fast), Some(Effort::Small)] {
+                // Past the palette that a grey picture would get.
+                let bytes = colors_of(&raster, &encoding(compression), &Metadata::default()).unwrap();
+                assert!(decoded(&bytes) == raster.data, "{channels:?} {compression:?}");
+            }
+        }
+        let dot = raster(Channels::Rgba, 1, 1, |_, _| [1, 2, 3, 4]);
+        for bytes in [
+            literal(&dot, &Metadata::default(), true),
+            searched(&dot, &Metadata::default(), MOST),
+        ] {
+            assert!(decoded(&bytes.unwrap()) == dot.data);
+        }
+    }
+
+    #[test]
+    fn what_repeats_itself_is_searched_and_small_is_the_smaller_of_both() {
+        let grain = |x: u32, y: u32| {
+            (x.wrapping_mul(0x9E37_79B9) ^ y.wrapping_mul(0x85EB_CA6B)).wrapping_mul(0x2C1B_3C6D) >> 24
+        };
+        let tiles = raster(Channels::Rgb, 400, 300, |x, y| {
+            let [r, g, b] = [0, 7, 13].map(|more| grain(x % 40 + more, y % 40) as u8);
+            [r, g, b, 0]
+        });
+        let noise = raster(Channels::Rgb, 400, 300, |x, y| {
+            let [r, g, b] = [0, 7, 13].map(|more| (grain(x + more, y) / 8) as u8);
+            [r, g, b, 0]
+        });
+        let none = Metadata::default();
+        for (raster, is_searched) in [(&tiles, true), (&noise, false)] {
+            let [literal, searched] = [
+                literal(raster, &none, true).unwrap(),
+                searched(raster, &none, LEVEL).unwrap(),
+            ];
+            let balanced = encode(raster, &encoding(None), &none).unwrap();
+            assert!(balanced == if is_searched { searched } else { literal.clone() });
+            let small = encode(raster, &encoding(Some(Effort::Small)), &none).unwrap();
+            assert!(small.len() <= literal.len().min(balanced.len()));
+        }
+    }
 
     #[test]
     fn rows_begin_at_whole_bytes() {

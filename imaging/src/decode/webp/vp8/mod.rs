@@ -18,7 +18,7 @@ mod predict;
 mod residual;
 mod rows;
 mod tables;
-mod transform;
+pub(super) mod transform;
 
 pub(super) use self::frame::decode;
 pub(crate) use self::frame::memory;

@@ -30,6 +30,8 @@ fn butterfly([a, b, c, d]: [[i32; 4]; 4]) -> [[i32; 4]; 4] {
 
 /// What the coefficients of four blocks stand for.
 pub(super) fn inverse(coefficients: &Tile) -> Tile {
+    #[cfg(test)]
+    overflow::note(coefficients);
     // Of the six bits of an index the lower two of the lane, which are the column, come to the front, and then the row.
     let mut columns = rotated(&rotated(&rotated(&rotated(&down(coefficients, 0)))));
     let [first, ..] = &mut columns;
@@ -40,6 +42,8 @@ pub(super) fn inverse(coefficients: &Tile) -> Tile {
 
 /// The same of blocks that have but a DC value.
 pub(super) fn flatten(tile: &mut Tile) {
+    #[cfg(test)]
+    overflow::note(tile);
     let [mut row, ..] = *tile;
     for block in row.as_chunks_mut::<4>().0 {
         let [dc, ..] = *block;
@@ -86,5 +90,53 @@ fn by_sine(value: i16) -> i16 {
 pub(super) fn add<const N: usize>(predicted: &mut [u8; N], residual: &[i16; N]) {
     for (sample, residual) in predicted.iter_mut().zip(residual) {
         *sample = i16::from(*sample).saturating_add(*residual).clamp(0, 255) as u8;
+    }
+}
+
+/// Whether a damaged file has coefficients whose transform does not fit 16 bits. What becomes of them then is nowhere said: even
+/// libwebp's own kernels, of which it takes the processor's, differ.
+#[cfg(test)]
+pub(in crate::decode::webp) mod overflow {
+    use super::Tile;
+    use std::cell::Cell;
+
+    thread_local! {
+        static SEEN: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Whether there was one on this thread since this was asked last.
+    pub(in crate::decode::webp) fn take() -> bool {
+        SEEN.take()
+    }
+
+    pub(super) fn note(tile: &Tile) {
+        for block in 0..4 {
+            let rows = tile.map(|row| [0, 1, 2, 3].map(|column| i32::from(row[block * 4 + column])));
+            let turned = |rows: [[i32; 4]; 4]| [0, 1, 2, 3].map(|column| rows.map(|row| row[column]));
+            let mut columns = turned(turned(rows).map(fitting));
+            for row in &mut columns {
+                row[0] += 4;
+                fitting(*row);
+            }
+        }
+    }
+
+    /// The transform of four values, in as many bits as it takes.
+    fn fitting([a, b, c, d]: [i32; 4]) -> [i32; 4] {
+        let cosine = |value: i32| value + ((value * 20_091) >> 16);
+        let sine = |value: i32| value + ((value * -30_068) >> 16);
+        let inner = sine(b) - cosine(d);
+        let outer = cosine(b) + sine(d);
+        let values = [a + c + outer, a - c + inner, a - c - inner, a + c - outer];
+        let on_the_way = [a, a + c, a - c, cosine(b), cosine(d), inner, outer];
+        if values
+            .iter()
+            .chain(&on_the_way)
+            .any(|value| i16::try_from(*value).is_err())
+        {
+            SEEN.set(true);
+        }
+        // What does not fit is noted; the rest is to stay far from the ends of these integers.
+        values.map(|value| value.clamp(-40_000, 40_000))
     }
 }

@@ -336,25 +336,24 @@ fn busy(effort: &Effort, target: &Target, report: &mut Report) -> Result<()> {
 
 /// How long a change takes to be seen, the longest of all.
 fn changes(effort: &Effort, target: &Target, report: &mut Report) -> Result<()> {
-    let longest =
-        |name: &str, make: &mut dyn FnMut(usize) -> Result<Box<dyn FnMut() -> Result<bool>>>| -> Result<f64> {
-            let mut longest = 0.0f64;
-            for turn in 0..effort.changes {
-                let mut seen = make(turn)?;
-                let made = Instant::now();
-                wait::until(SEEN_WITHIN * 4, || match seen() {
-                    Ok(true) => Some(Ok(())),
-                    Ok(false) => None,
-                    Err(error) => Some(Err(error)),
-                })
-                .with_context(|| format!("a {name} is never seen"))??;
-                longest = longest.max(made.elapsed().as_secs_f64());
-            }
-            Ok(longest)
-        };
-    report.setting = Some(longest("setting", &mut |turn| target.change_setting(turn))?);
-    report.purge = Some(longest("purge", &mut |_| target.purge())?);
+    let longest = |name: &str, make: &mut dyn FnMut() -> Result<Box<dyn FnMut() -> Result<bool>>>| -> Result<f64> {
+        let mut longest = 0.0f64;
+        for _ in 0..effort.changes {
+            let mut seen = make()?;
+            let made = Instant::now();
+            wait::until(SEEN_WITHIN * 4, || match seen() {
+                Ok(true) => Some(Ok(())),
+                Ok(false) => None,
+                Err(error) => Some(Err(error)),
+            })
+            .with_context(|| format!("a {name} is never seen"))??;
+            longest = longest.max(made.elapsed().as_secs_f64());
+        }
+        Ok(longest)
+    };
+    report.setting = Some(longest("setting", &mut || target.change_setting())?);
+    report.purge = Some(longest("purge", &mut || target.purge())?);
     target.count_users(Some(OF_USERS))?;
-    report.revoked = Some(longest("revocation", &mut |_| target.revoke())?);
+    report.revoked = Some(longest("revocation", &mut || target.revoke())?);
     target.count_users(None)
 }

@@ -286,7 +286,7 @@ impl<'a> Target<'a> {
     }
 
     /// Changes a limit; whether the gateway goes by it.
-    pub(super) fn change_setting(&self, _turn: usize) -> Result<Box<dyn FnMut() -> Result<bool> + '_>> {
+    pub(super) fn change_setting(&self) -> Result<Box<dyn FnMut() -> Result<bool> + '_>> {
         let quota = SEEN_BY + self.next();
         self.patch(&json!({ "limitApi": { "quota": quota, "windowSeconds": 60, "mode": "fast" } }))?;
         Ok(Box::new(move || Ok(self.api_limit()? == quota)))
