@@ -217,14 +217,13 @@ impl<'a> Target<'a> {
         self.set(&json!({ "limitRules": rules }))
     }
 
-    /// The admin's token with a signature that no key made, another one for each number.
+    /// The admin's token with a signature that no key made, another one for each number. Its second half is that of the right
+    /// one: of a number that is too large nothing would be calculated.
     pub(super) fn forged(&self, number: u64) -> String {
-        let token = self
-            .bearer
-            .rsplit_once('.')
-            .map_or(self.bearer.as_str(), |(signed, _)| signed);
-        // 64 bytes as 86 characters, of which the last holds two bits.
-        format!("{token}.{number:0>85}A")
+        const CHANGED: usize = 20;
+        let (signed, signature) = self.bearer.rsplit_once('.').unwrap_or((&self.bearer, ""));
+        let kept = signature.get(CHANGED..).unwrap_or_default();
+        format!("{signed}.{number:0>CHANGED$}{kept}")
     }
 
     /// Requests of all sorts.
