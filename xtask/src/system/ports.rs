@@ -1,9 +1,11 @@
 //! Ports on loopback that are free now and stay ours later.
 
-use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::random;
 
@@ -26,18 +28,15 @@ pub fn free() -> Result<u16> {
 /// # Errors
 /// When they are not found.
 pub fn several_free<const N: usize>() -> Result<[u16; N]> {
-    let mut found = BTreeSet::new();
-    for _ in 0..ATTEMPTS {
-        if found.len() == N {
-            break;
-        }
-        found.insert(free()?);
+    let mut found = [0; N];
+    for port in &mut found {
+        *port = free()?;
     }
-    let found: Vec<u16> = found.into_iter().collect();
-    <[u16; N]>::try_from(found).map_err(|_| anyhow!("no {N} different free ports on 127.0.0.1"))
+    Ok(found)
 }
 
-/// A free port on an address, chosen at random.
+/// A free port on an address, chosen at random. No other process that asks here gets it while this one lives: who has
+/// several systems started at once would else have two of them choose one port before either listens.
 ///
 /// # Errors
 /// When none is found.
@@ -45,11 +44,36 @@ pub fn free_on(address: IpAddr) -> Result<u16> {
     for _ in 0..ATTEMPTS {
         let drawn = random::bytes(2)?;
         let port = RANGE.start + u16::from_be_bytes([drawn[0], drawn[1]]) % (RANGE.end - RANGE.start);
-        if TcpListener::bind((address, port)).is_ok() {
+        if reserve(port) && TcpListener::bind((address, port)).is_ok() {
             return Ok(port);
         }
     }
     bail!("no free port on {address} between {} and {}", RANGE.start, RANGE.end)
+}
+
+/// Takes a port's lock, which the process holds until it ends; false where another holds it, or this one does already.
+fn reserve(port: u16) -> bool {
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = reservations();
+    let file = fs::create_dir_all(&folder).and_then(|()| {
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(folder.join(port.to_string()))
+    });
+    // Where another user's folder is in the way, to see that nobody listens has to do.
+    let Ok(file) = file else { return true };
+    if file.try_lock().is_err() {
+        return false;
+    }
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+    true
+}
+
+/// The folder of the locks: one empty file for each port that was ever drawn.
+fn reservations() -> PathBuf {
+    std::env::temp_dir().join("kado-ports")
 }
 
 /// The wanted port, or a free one where 0 is wanted.
@@ -96,6 +120,16 @@ mod tests {
         let port = wanted(LOOPBACK, 0).unwrap();
         assert!(RANGE.contains(&port));
         TcpListener::bind((LOOPBACK, port)).unwrap();
+    }
+
+    #[test]
+    fn a_port_is_given_once_before_anybody_listens_on_it() {
+        let port = free().unwrap();
+        TcpListener::bind((LOOPBACK, port)).unwrap();
+        assert!(!reserve(port), "{port} could be taken again");
+        let mut all = several_free::<300>().unwrap();
+        all.sort_unstable();
+        assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
     }
 
     #[test]
