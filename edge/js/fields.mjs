@@ -7,6 +7,12 @@ export const kadoFields = {
     for (const [name, value] of message.headers) text += `${name}\n${value}\n`;
     return text;
   },
+  // Keys of stored entries and until when each matters, as `key\nmilliseconds\n`.
+  untilTimes(entries) {
+    let text = "";
+    for (const [key, entry] of entries) text += `${key}\n${entry?.untilMs ?? 0}\n`;
+    return text;
+  },
   respond(status, text, body) {
     const parts = text.split("\n");
     const headers = new Headers();

@@ -1,6 +1,8 @@
 //! The runtime's functions that `worker` does not give in the form needed here: with the runtime's own request and
 //! response types on both sides.
 
+use std::cell::RefCell;
+
 use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
 use kado_imaging::Codec;
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
@@ -35,6 +37,9 @@ extern "C" {
 
     #[wasm_bindgen(js_namespace = kadoFields, js_name = of, catch)]
     fn fields_of(message: &JsValue) -> Result<String, JsValue>;
+
+    #[wasm_bindgen(js_namespace = kadoFields, js_name = untilTimes, catch)]
+    fn fields_until_times(entries: &js_sys::Map) -> Result<String, JsValue>;
 
     #[wasm_bindgen(js_namespace = kadoFields, js_name = respond, catch)]
     fn fields_respond(status: u16, text: &str, body: &JsValue) -> Result<Response, JsValue>;
@@ -120,13 +125,25 @@ pub(crate) fn now_ms() -> u64 {
     now
 }
 
-/// Random bytes from the runtime's generator.
+/// Random bytes that are fetched from the runtime at once.
+const RANDOM_AT_ONCE: u32 = 2048;
+
+thread_local! {
+    /// Random bytes that nobody has had yet.
+    static RANDOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Random bytes from the runtime's generator, each given once. To ask it costs more than a hundred bytes do.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], JsValue> {
-    let array = Uint8Array::new_with_length(u32::try_from(N).unwrap_or_default());
-    get_random_values(&array)?;
-    let mut bytes = [0; N];
-    array.copy_to(&mut bytes);
-    Ok(bytes)
+    RANDOM.with_borrow_mut(|fresh| {
+        if fresh.len() < N {
+            let array = Uint8Array::new_with_length(RANDOM_AT_ONCE.max(u32::try_from(N).unwrap_or(u32::MAX)));
+            get_random_values(&array)?;
+            *fresh = array.to_vec();
+        }
+        let rest = fresh.len().saturating_sub(N);
+        <[u8; N]>::try_from(fresh.split_off(rest)).map_err(|_| JsValue::from_str("too few random bytes"))
+    })
 }
 
 /// Writes one line to the runtime's log.
@@ -205,6 +222,16 @@ pub(crate) fn redirect_request(original: &Request, url: &str, timeout_ms: u64) -
 /// Header fields of a request or a response: names in lower case, several of one name as one, except `Set-Cookie`.
 pub(crate) fn fields(message: &JsValue) -> Result<Vec<(String, String)>, JsValue> {
     Ok(unpacked(&fields_of(message)?))
+}
+
+/// Keys of stored entries, none of which has a line feed, and until when each of them matters, Unix milliseconds; what is no
+/// entry never did.
+pub(crate) fn until_times(entries: &js_sys::Map) -> Result<Vec<(String, u64)>, JsValue> {
+    let times = unpacked(&fields_until_times(entries)?);
+    Ok(times
+        .into_iter()
+        .map(|(key, until)| (key, until.parse().unwrap_or_default()))
+        .collect())
 }
 
 fn unpacked(text: &str) -> Vec<(String, String)> {

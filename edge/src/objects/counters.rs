@@ -8,7 +8,7 @@ use std::{
 
 use kado_shared::limits::{
     Mode, gcra,
-    protocol::{Take, Taken},
+    protocol::{Lease, Leased, Taken},
     strict,
 };
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,9 @@ impl Counter {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Entry {
     counter: Counter,
+    /// Units of a fast rule that isolates hold.
+    #[serde(default)]
+    holds: gcra::Holds,
     pub(super) until_ms: u64,
 }
 
@@ -70,7 +73,7 @@ impl Entry {
 /// What counting came to.
 #[derive(Debug)]
 pub(super) struct Counted {
-    pub(super) taken: Taken,
+    pub(super) leased: Leased,
     /// The counter, where it must be stored before anybody is told.
     pub(super) to_store: Option<Entry>,
 }
@@ -116,42 +119,51 @@ impl Counters {
     }
 
     /// Decides about a request and counts it.
-    pub(super) fn count(&mut self, take: &Take, now: u64) -> Counted {
+    pub(super) fn count(&mut self, lease: &Lease, now: u64) -> Counted {
+        let take = &lease.take;
         let known = self.release(&take.key);
         let mut held = known
             .filter(|held| held.entry.counter.mode() == take.rule.mode)
             .unwrap_or_else(|| Held {
                 entry: Entry {
                     counter: Counter::fresh(take.rule.mode),
+                    holds: gcra::Holds::default(),
                     until_ms: 0,
                 },
                 stored: false,
             });
         let entry = &mut held.entry;
-        let taken = match &mut entry.counter {
+        // What holds only is kept in memory for as long as that lasts: a holder lives in the same process, or holds nothing
+        // for longer than an idle object lives.
+        let (leased, matters_until) = match &mut entry.counter {
             Counter::Strict(log) => {
                 let decision = log.take(&take.rule, now);
-                entry.until_ms = log.matters_until(&take.rule).unwrap_or(now);
-                Taken {
-                    granted: u32::from(decision.admitted),
-                    decision,
-                }
+                let granted = u32::from(decision.admitted);
+                let taken = Taken { granted, decision };
+                (
+                    Leased {
+                        taken,
+                        held: 0,
+                        held_since_ms: 0,
+                    },
+                    log.matters_until(&take.rule).unwrap_or(now),
+                )
             }
             Counter::Fast(tat) => {
-                let (granted, decision) = gcra::take(tat, &take.rule, take.wanted, now);
-                entry.until_ms = gcra::matters_until(*tat);
-                Taken { granted, decision }
+                let leased = entry.holds.take(tat, lease, now);
+                (leased, gcra::matters_until(*tat))
             }
         };
+        entry.until_ms = matters_until.max(entry.holds.until_ms());
         let lasts = match &entry.counter {
             Counter::Strict(_) => true,
-            Counter::Fast(_) => entry.until_ms > now.saturating_add(EVICTION_MS),
+            Counter::Fast(_) => matters_until > now.saturating_add(EVICTION_MS),
         };
-        let changed = taken.granted > 0;
+        let changed = leased.taken.granted > 0;
         held.stored = (held.stored && !changed) || lasts;
         let to_store = (changed && lasts).then(|| held.entry.clone());
         self.hold(&take.key, held);
-        Counted { taken, to_store }
+        Counted { leased, to_store }
     }
 
     /// Lets go of counters while all objects together hold too much, the oldest of this one first, its last one too; gives
@@ -210,12 +222,15 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::{BYTES, Counters, EVICTION_MS, Entry};
-    use kado_shared::limits::{Mode, OnFailure, Rule, protocol::Take};
+    use kado_shared::limits::{
+        Mode, OnFailure, Rule,
+        protocol::{Lease, Take},
+    };
     use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
     use std::collections::HashMap;
 
-    fn take(key: &str, quota: u32, window_seconds: u32, mode: Mode) -> Take {
-        Take {
+    fn take(key: &str, quota: u32, window_seconds: u32, mode: Mode) -> Lease {
+        let take = Take {
             key: key.to_owned(),
             rule: Rule {
                 quota,
@@ -225,6 +240,12 @@ mod tests {
                 shadow: false,
             },
             wanted: 1,
+        };
+        Lease {
+            take,
+            returned: 0,
+            held_since_ms: 0,
+            hold_ms: 0,
         }
     }
 
@@ -288,14 +309,17 @@ mod tests {
             for (step, key, mode) in steps {
                 now += step;
                 let mode = if mode == 0 { Mode::Strict } else { Mode::Fast };
-                let take = take(&format!("{mode:?}/{key}"), 3, 20, mode);
-                let expected = whole.count(&take, now).taken;
-                if !bounded.has(&take.key) && let Some(entry) = storage.get(&take.key).filter(|entry| entry.until_ms > now) {
-                    bounded.load(&take.key, entry.clone());
+                let mut take = take(&format!("{mode:?}/{key}"), 12, 20, mode);
+                take.take.wanted = if mode == Mode::Fast { 3 } else { 1 };
+                take.hold_ms = 9_000;
+                let expected = whole.count(&take, now).leased;
+                let key = &take.take.key;
+                if !bounded.has(key) && let Some(entry) = storage.get(key).filter(|entry| entry.until_ms > now) {
+                    bounded.load(key, entry.clone());
                 }
                 let counted = bounded.count(&take, now);
-                prop_assert_eq!(counted.taken, expected);
-                storage.extend(counted.to_store.map(|entry| (take.key.clone(), entry)));
+                prop_assert_eq!(counted.leased, expected);
+                storage.extend(counted.to_store.map(|entry| (key.clone(), entry)));
                 let others = BYTES.get() - bounded.bytes;
                 storage.extend(bounded.shrink_to(others + most, now));
                 prop_assert!(bounded.bytes <= most, "{} bytes of {most}", bounded.bytes);

@@ -4,10 +4,13 @@
 //! reaches further into the future than an idle object lives, and what memory has no room for. An alarm removes what no
 //! longer matters, and an object that has nothing left is gone.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
 use futures_util::future::try_join_all;
-use kado_shared::limits::protocol::{Take, Taken};
+use kado_shared::limits::protocol::{Lease, Leased};
 use wasm_bindgen::JsValue;
 use worker::{DurableObject, Env, ListOptions, Request, Response, Result, State, durable_object};
 
@@ -15,7 +18,7 @@ use super::counters::{Counters, Entry};
 use crate::js;
 
 const NAMESPACE: &str = "RATE_LIMITER";
-/// Time between two clean-ups of an object's storage.
+/// Time between two clean-ups of an object's storage, at least.
 const CLEAN_EVERY_MS: u64 = 60_000;
 /// Counters that a clean-up looks at at once: the storage's own limit on one deletion.
 const BATCH: usize = 128;
@@ -25,8 +28,8 @@ const BATCH: usize = 128;
 pub struct RateLimiter {
     state: State,
     counters: RefCell<Counters>,
-    /// Whether an alarm is known to be set.
-    awake: Cell<bool>,
+    /// When the alarm that is known to be set goes off, Unix milliseconds.
+    alarm_ms: Cell<Option<u64>>,
     /// How often storage was written: a clean-up removes nothing that may have changed since it looked.
     writes: Cell<u64>,
 }
@@ -36,25 +39,26 @@ impl DurableObject for RateLimiter {
         Self {
             state,
             counters: RefCell::default(),
-            awake: Cell::new(false),
+            alarm_ms: Cell::new(None),
             writes: Cell::new(0),
         }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
-        let take: Take = request.json().await?;
-        self.load(&take.key).await?;
+        let lease: Lease = request.json().await?;
+        let key = &lease.take.key;
+        self.load(key).await?;
         // No waiting between the two, so no two requests count at once.
         let now = js::now_ms();
-        let counted = self.counters.borrow_mut().count(&take, now);
-        let stored = counted.to_store.is_some();
+        let counted = self.counters.borrow_mut().count(&lease, now);
+        let stored_until_ms = counted.to_store.as_ref().map(|entry| entry.until_ms);
         if let Some(entry) = counted.to_store {
             self.writes.set(self.writes.get() + 1);
-            self.state.storage().put(&take.key, entry).await?;
+            self.state.storage().put(key, entry).await?;
         }
         let unstored = self.counters.borrow_mut().shrink(now);
-        let unstored_any = !unstored.is_empty();
-        if unstored_any {
+        let first_of_them = unstored.iter().map(|(_, entry)| entry.until_ms).min();
+        if !unstored.is_empty() {
             self.writes.set(self.writes.get() + 1);
             let storage = self.state.storage();
             // All are begun before any is waited for: nobody may read storage in between.
@@ -64,19 +68,20 @@ impl DurableObject for RateLimiter {
             });
             try_join_all(puts).await?;
         }
-        if stored || unstored_any {
-            self.wake().await?;
+        if let Some(until_ms) = stored_until_ms.into_iter().chain(first_of_them).min() {
+            self.wake(until_ms).await?;
         }
-        Response::from_json(&counted.taken)
+        Response::from_json(&counted.leased)
     }
 
     async fn alarm(&self) -> Result<Response> {
-        self.awake.set(false);
+        self.alarm_ms.set(None);
         let now = js::now_ms();
         self.counters.borrow_mut().drop_expired(now);
         let writes = self.writes.get();
-        if self.remove_expired(now).await? || self.writes.get() != writes {
-            self.wake().await?;
+        let earliest = self.remove_expired(now).await?;
+        if earliest.is_some() || self.writes.get() != writes {
+            self.wake(earliest.unwrap_or_default()).await?;
         } else {
             // Nothing is left: not even an empty object.
             self.state.storage().delete_all().await?;
@@ -108,54 +113,59 @@ impl RateLimiter {
         }
     }
 
-    /// Removes what no longer matters from storage, a batch at a time, and says whether anything is left.
-    async fn remove_expired(&self, now: u64) -> Result<bool> {
+    /// Removes what no longer matters from storage, a batch at a time, and says when the first of what is left does not
+    /// either.
+    async fn remove_expired(&self, now: u64) -> Result<Option<u64>> {
         let mut from = String::new();
-        let mut any_left = false;
+        let mut earliest: Option<u64> = None;
         loop {
             let options = ListOptions::new().limit(BATCH);
             let options = if from.is_empty() { options } else { options.start(&from) };
             let writes = self.writes.get();
             let stored = self.state.storage().list_with_options(options).await?;
-            let (mut seen, mut last) = (0, None);
-            let mut expired = Vec::new();
-            for pair in stored.entries().into_iter().filter_map(std::result::Result::ok) {
-                let pair = js_sys::Array::from(&pair);
-                let Some(key) = pair.get(0).as_string() else { continue };
-                seen += 1;
-                let entry: Option<Entry> = serde_wasm_bindgen::from_value(pair.get(1)).ok();
-                if entry.is_some_and(|entry| entry.until_ms > now) {
-                    any_left = true;
-                } else {
-                    expired.push(key.clone());
-                }
-                last = Some(key);
-            }
+            let (is_last, seen) = (
+                usize::try_from(stored.size()).unwrap_or(BATCH) < BATCH,
+                js::until_times(&stored)?,
+            );
+            let expired: Vec<String> = seen
+                .iter()
+                .filter(|(_, until_ms)| *until_ms <= now)
+                .map(|(key, _)| key.clone())
+                .collect();
+            let left = seen
+                .iter()
+                .map(|(_, until_ms)| *until_ms)
+                .filter(|until_ms| *until_ms > now)
+                .min();
+            earliest = earliest.into_iter().chain(left).min();
             if self.writes.get() != writes {
-                any_left = true;
+                // What was counted meanwhile may be among it: the next clean-up looks again.
+                earliest = Some(now);
             } else if !expired.is_empty() {
                 self.state.storage().delete_multiple(expired).await?;
             }
-            match last {
+            match seen.last() {
                 // The smallest key behind the last one.
-                Some(last) if seen == BATCH => from = last + "\0",
-                _ => return Ok(any_left),
+                Some((last, _)) if !is_last => from = format!("{last}\0"),
+                _ => return Ok(earliest),
             }
         }
     }
 
-    /// Sets an alarm, unless one is set.
-    async fn wake(&self) -> Result<()> {
-        if self.awake.get() {
+    /// Sets an alarm for when something stored stops to matter, but not within a minute, unless one is set for before then.
+    async fn wake(&self, until_ms: u64) -> Result<()> {
+        let at_ms = until_ms.max(js::now_ms().saturating_add(CLEAN_EVERY_MS));
+        if self.alarm_ms.get().is_some_and(|set| set <= at_ms) {
             return Ok(());
         }
-        if self.state.storage().get_alarm().await?.is_none() {
-            self.state
-                .storage()
-                .set_alarm(std::time::Duration::from_millis(CLEAN_EVERY_MS))
-                .await?;
+        let storage = self.state.storage();
+        let set = storage.get_alarm().await?.and_then(|set| u64::try_from(set).ok());
+        let earlier = set.filter(|set| *set <= at_ms);
+        if earlier.is_none() {
+            let wait = Duration::from_millis(at_ms.saturating_sub(js::now_ms()));
+            storage.set_alarm(wait).await?;
         }
-        self.awake.set(true);
+        self.alarm_ms.set(Some(earlier.unwrap_or(at_ms)));
         Ok(())
     }
 }
@@ -164,12 +174,12 @@ impl RateLimiter {
 pub(crate) async fn take(
     env: &Env,
     rule_name: &str,
-    take: &Take,
+    lease: &Lease,
     one_per_key: bool,
-) -> std::result::Result<Taken, JsValue> {
-    let body = serde_json::to_string(take).map_err(|error| JsValue::from_str(&error.to_string()))?;
+) -> std::result::Result<Leased, JsValue> {
+    let body = serde_json::to_string(lease).map_err(|error| JsValue::from_str(&error.to_string()))?;
     let request = js::request("POST", "http://limiter/", &[], Some(&JsValue::from_str(&body)), None)?;
-    let name = super::object_name(rule_name, &take.key, one_per_key);
+    let name = super::object_name(rule_name, &lease.take.key, one_per_key);
     let response = super::call(env, NAMESPACE, &name, &request).await?;
     if response.status() != 200 {
         return Err(JsValue::from_str(&format!(

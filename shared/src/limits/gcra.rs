@@ -3,7 +3,10 @@
 //! With emission interval `T = window / quota`, the state is the theoretical arrival time `TAT` of the next request.
 //! `n` requests are admitted at `now` iff `max(TAT, now) + n T <= now + quota T`.
 
-use super::{Decision, Rule};
+use super::{
+    Decision, Rule,
+    protocol::{Lease, Leased, Take, Taken},
+};
 
 /// State of one key: the theoretical arrival time, Unix microseconds. 0 where nothing was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -37,6 +40,66 @@ pub fn take(state: &mut Tat, rule: &Rule, wanted: u32, now_ms: u64) -> (u32, Dec
     )
 }
 
+/// Units that were granted and may be used later.
+///
+/// Time gives units back, used or not: after a lease of a second's units another second's may be leased, and both be used
+/// in one moment. So what is held keeps its place: no arrival is expected before that of the last unit held. With `H` units
+/// held at `now`, `TAT >= now + H T`, and whenever they are used, no more was admitted than if each had been asked for then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Holds {
+    units: u32,
+    since_ms: u64,
+    until_ms: u64,
+}
+
+/// What is held for longer than its holder may use it, in milliseconds: an answer takes its time.
+const GRACE_MS: u64 = 5_000;
+
+impl Holds {
+    /// When they are void, Unix milliseconds.
+    #[must_use]
+    pub const fn until_ms(&self) -> u64 {
+        self.until_ms
+    }
+
+    /// Admits as [`take`] does, with what is held in its place, and holds all that is granted beyond the first.
+    ///
+    /// At most a quarter of the quota is held: who asks beyond that gets one. Holders that never come back withhold no
+    /// more than that, until their time is over.
+    pub fn take(&mut self, state: &mut Tat, lease: &Lease, now_ms: u64) -> Leased {
+        let Take { rule, mut wanted, .. } = lease.take;
+        if self.until_ms <= now_ms {
+            *self = Self {
+                since_ms: now_ms,
+                ..Self::default()
+            };
+        }
+        let floor = interval_us(&rule).saturating_mul(u64::from(self.units));
+        state.0 = state.0.max(now_ms.saturating_mul(1000).saturating_add(floor));
+        if lease.held_since_ms == self.since_ms {
+            self.units = self.units.saturating_sub(lease.returned);
+        }
+        let holds = lease.hold_ms > 0;
+        if holds {
+            let room = (rule.quota / 4).saturating_sub(self.units);
+            wanted = wanted.min(room.saturating_add(1));
+        }
+        let (granted, decision) = take(state, &rule, wanted, now_ms);
+        let held = if holds { granted.saturating_sub(1) } else { 0 };
+        if held > 0 {
+            self.units += held;
+            let until = now_ms.saturating_add(u64::from(lease.hold_ms)).saturating_add(GRACE_MS);
+            self.until_ms = self.until_ms.max(until);
+        }
+        Leased {
+            taken: Taken { granted, decision },
+            held,
+            held_since_ms: self.since_ms,
+        }
+    }
+}
+
 /// When the state stops to matter, Unix milliseconds.
 #[must_use]
 pub const fn matters_until(state: Tat) -> u64 {
@@ -52,8 +115,11 @@ fn interval_us(rule: &Rule) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Tat, take};
-    use crate::limits::{Mode, OnFailure, Rule};
+    use super::{Holds, Tat, take};
+    use crate::limits::{
+        Mode, OnFailure, Rule,
+        protocol::{Lease, Leased, Take, Taken},
+    };
     use proptest::prelude::{prop, prop_assert, proptest};
 
     fn rule(quota: u32, window_seconds: u32) -> Rule {
@@ -63,6 +129,20 @@ mod tests {
             mode: Mode::Fast,
             on_failure: OnFailure::Open,
             shadow: false,
+        }
+    }
+
+    fn lease(rule: Rule, wanted: u32, (returned, held_since_ms): (u32, u64), hold_ms: u32) -> Lease {
+        let take = Take {
+            key: String::new(),
+            rule,
+            wanted,
+        };
+        Lease {
+            take,
+            returned,
+            held_since_ms,
+            hold_ms,
         }
     }
 
@@ -88,6 +168,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_keeps_its_place_until_it_is_returned_or_void() {
+        let (rule, mut state, mut holds) = (rule(100, 100), Tat::default(), Holds::default());
+        let mut ask = |wanted, returned, now| {
+            let lease = lease(rule, wanted, (returned, 1_000), 60_000);
+            let Leased { taken, held, .. } = holds.take(&mut state, &lease, now);
+            (taken.granted, held, taken.decision.remaining)
+        };
+        assert_eq!(ask(2, 0, 1_000), (2, 1, 98));
+        assert_eq!(ask(20, 0, 1_000), (20, 19, 78));
+        assert_eq!(ask(20, 0, 1_000), (6, 5, 72), "a quarter is held at most");
+        // A minute later all has come back but for what is held, and what was used of it.
+        assert_eq!(ask(1, 19, 60_000), (1, 0, 74));
+        assert_eq!(ask(20, 6, 60_000), (20, 19, 54));
+        // What is void by now cannot be returned.
+        assert_eq!(ask(20, 0, 200_000), (20, 19, 80));
+        assert_eq!(ask(1, 19, 200_000), (1, 0, 79));
+        assert_eq!(ask(1, 0, 220_000), (1, 0, 80), "19 are still held");
+    }
+
+    #[test]
     fn a_lowered_limit_blocks_no_longer_than_its_own_window() {
         let mut state = Tat::default();
         take(&mut state, &rule(1, 3600), 1, 1000);
@@ -96,6 +196,54 @@ mod tests {
     }
 
     proptest! {
+        /// Several holders use what they were granted whenever they like, within its time: over any stretch there are never
+        /// more admissions than the burst and the rate of that stretch.
+        #[test]
+        fn what_is_held_is_never_too_many(
+            quota in 1_u32..100,
+            window in 1_u32..100,
+            steps in prop::collection::vec((0_u64..4_000, 0_usize..3, 0_u8..4), 1..400),
+        ) {
+            const HOLD_MS: u32 = 20_000;
+            #[derive(Clone, Copy, Default)]
+            struct Holder { units: u32, held: u32, since_ms: u64, until_ms: u64 }
+            let rule = rule(quota, window);
+            let (mut state, mut holds, mut holders) = (Tat::default(), Holds::default(), [Holder::default(); 3]);
+            let (mut now, mut admitted) = (1_000_000_u64, Vec::new());
+            for (step, who, what) in steps {
+                now += if what == 0 { step * 10 } else { step / 40 };
+                let holder = &mut holders[who];
+                if holder.until_ms <= now {
+                    holder.units = 0;
+                }
+                if holder.units > 0 {
+                    holder.units -= 1;
+                    admitted.push(now);
+                    continue;
+                }
+                let request = lease(rule, quota.div_ceil(10), (std::mem::take(&mut holder.held), holder.since_ms), HOLD_MS);
+                let Leased { taken: Taken { granted, decision }, held, held_since_ms } = holds.take(&mut state, &request, now);
+                prop_assert!(held <= granted.saturating_sub(1) && decision.admitted == (granted > 0));
+                if granted > 0 {
+                    admitted.push(now);
+                    holder.units += held;
+                    if holder.since_ms != held_since_ms {
+                        holder.held = 0;
+                    }
+                    holder.held += held;
+                    holder.since_ms = held_since_ms;
+                    holder.until_ms = now + u64::from(HOLD_MS);
+                }
+            }
+            for (first, from) in admitted.iter().enumerate() {
+                for (last, to) in admitted.iter().enumerate().skip(first) {
+                    // A millisecond for the rounding of the interval.
+                    let allowed = u64::from(quota) + ((to - from) * u64::from(quota)).div_ceil(u64::from(window) * 1000);
+                    prop_assert!((last - first + 1) as u64 <= allowed, "{} from {from} to {to}", last - first + 1);
+                }
+            }
+        }
+
         #[test]
         fn never_more_than_burst_plus_rate(
             quota in 1_u32..50,

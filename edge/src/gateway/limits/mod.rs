@@ -13,7 +13,7 @@ use kado_shared::{
     limits::{
         Decision, OnFailure, Rule, Subject, headers, key,
         policy::{API_KEY_LIMIT, BUILT_IN},
-        protocol::Take,
+        protocol::{Lease, Take},
     },
     problem::{Code, Problem},
     settings::Settings,
@@ -153,16 +153,25 @@ pub(crate) async fn check(
     snapshot: &Snapshot,
     setting: &str,
 ) -> Result<Standing, Refusal> {
-    let mut standing = built_in(gateway, exchange, facts, snapshot, setting).await?;
-    let tenant = snapshot.config.tenant.id.to_string();
-    for named in snapshot.policy.rules_for(&exchange.path) {
+    let built_in = built_in_rule(snapshot, setting).map(|(name, rule)| (name, rule, client_keys(exchange)));
+    let of_tenant = snapshot.policy.rules_for(&exchange.path).filter_map(|named| {
         let keys = match named.subject {
             Subject::Ip => client_keys(exchange),
             Subject::Tenant => vec![("all".to_owned(), 1)],
-            Subject::User | Subject::ApiKey => continue,
+            Subject::User | Subject::ApiKey => return None,
         };
-        let counters = counters_of(&tenant, snapshot);
-        standing = standing.and(admit(gateway, facts, counters, &named.name, named.rule, keys).await?);
+        Some((named.name.as_str(), named.rule, keys))
+    });
+    let met: Vec<_> = built_in.into_iter().chain(of_tenant).collect();
+    let tenant = snapshot.config.tenant.id.to_string();
+    let counters = counters_of(&tenant, snapshot);
+    // Who is known to be blocked by one of them is counted by none.
+    for (name, rule, keys) in &met {
+        refuse_blocked(facts, counters, name, *rule, keys)?;
+    }
+    let mut standing = Standing::default();
+    for (name, rule, keys) in met {
+        standing = standing.and(admit(gateway, facts, counters, name, rule, keys).await?);
     }
     Ok(standing)
 }
@@ -255,11 +264,7 @@ async fn built_in(
     snapshot: &Snapshot,
     setting: &str,
 ) -> Result<Standing, Refusal> {
-    let name = BUILT_IN
-        .iter()
-        .find(|(known, _)| *known == setting)
-        .map(|(_, name)| *name);
-    let (Some(rule), Some(name)) = (snapshot.policy.built_in(setting), name) else {
+    let Some((name, rule)) = built_in_rule(snapshot, setting) else {
         return Ok(Standing::default());
     };
     let tenant = snapshot.config.tenant.id.to_string();
@@ -274,6 +279,12 @@ async fn built_in(
     .await
 }
 
+/// A built-in limit's name and rule.
+fn built_in_rule(snapshot: &Snapshot, setting: &str) -> Option<(&'static str, Rule)> {
+    let (_, name) = BUILT_IN.iter().find(|(known, _)| *known == setting)?;
+    Some((name, snapshot.policy.built_in(setting)?))
+}
+
 fn counters_of<'a>(tenant: &'a str, snapshot: &Snapshot) -> Counters<'a> {
     Counters {
         tenant,
@@ -284,6 +295,40 @@ fn counters_of<'a>(tenant: &'a str, snapshot: &Snapshot) -> Counters<'a> {
 /// Keys of the client's address. Without one there is no peer: only the runtime itself asks like this.
 fn client_keys(exchange: &Exchange) -> Vec<(String, u32)> {
     exchange.client_ip.map(key::of_client).unwrap_or_default()
+}
+
+/// A rule with its quota so many times over.
+const fn times(rule: Rule, factor: u32) -> Rule {
+    Rule {
+        quota: rule.quota.saturating_mul(factor),
+        ..rule
+    }
+}
+
+/// What a key is known as in the isolate.
+fn known_as(counters: Counters<'_>, name: &str, subject: &str) -> String {
+    format!("{}/{name}/{subject}", counters.tenant)
+}
+
+/// Refuses whom the isolate knows to be blocked under a rule.
+fn refuse_blocked(
+    facts: &mut Facts,
+    counters: Counters<'_>,
+    name: &str,
+    rule: Rule,
+    keys: &[(String, u32)],
+) -> Result<(), Refusal> {
+    let now = js::now_ms();
+    for (subject, factor) in keys {
+        let rule = times(rule, *factor);
+        let refused = local::refuse(&known_as(counters, name, subject), &rule, now);
+        if let Some(decision) = refused.filter(|_| !rule.shadow) {
+            facts.limits.push((name.to_owned(), Outcome::Refused));
+            let name = name.to_owned();
+            return Err(Said { name, rule, decision }.refusal());
+        }
+    }
+    Ok(())
 }
 
 /// Counts a request under one rule, for each of these keys with its factor.
@@ -297,12 +342,8 @@ async fn admit(
 ) -> Result<Standing, Refusal> {
     let mut tightest: Option<Said> = None;
     for (subject, factor) in keys {
-        let rule = Rule {
-            quota: rule.quota.saturating_mul(factor),
-            ..rule
-        };
-        let key = format!("{name}/{subject}");
-        let decision = match decide(gateway, counters, name, key, rule).await {
+        let rule = times(rule, factor);
+        let decision = match decide(gateway, counters, name, &subject, rule).await {
             Ok(decision) => decision,
             Err(error) => return limiter_away(facts, name, &rule, &error),
         };
@@ -356,18 +397,34 @@ async fn decide(
     gateway: &Gateway,
     counters: Counters<'_>,
     name: &str,
-    key: String,
+    subject: &str,
     rule: Rule,
 ) -> Result<Decision, JsValue> {
     let now = js::now_ms();
-    let known_as = format!("{}/{key}", counters.tenant);
+    let known_as = known_as(counters, name, subject);
     if let Some(decision) = local::decide(&known_as, &rule, now) {
         return Ok(decision);
     }
-    let wanted = local::wanted(&known_as, &rule, now);
-    let take = Take { key, rule, wanted };
-    let taken = store::take(gateway, counters, name, &take).await?;
-    local::note(known_as, rule, taken, wanted, js::now_ms());
+    let hold_ms = match (counters.are_shared(gateway), gateway.one_object_per_key()) {
+        (true, _) => 0,
+        (false, true) => local::HOLD_MS_OF_MANY,
+        (false, false) => local::HOLD_MS,
+    };
+    let wanted = local::wanted(&known_as, &rule, hold_ms > 0, now);
+    let take = Take {
+        key: format!("{name}/{subject}"),
+        rule,
+        wanted: wanted.units,
+    };
+    let lease = Lease {
+        take,
+        returned: wanted.returned,
+        held_since_ms: wanted.held_since_ms,
+        hold_ms: if wanted.units > 1 { hold_ms } else { 0 },
+    };
+    let leased = store::take(gateway, counters, name, &lease).await?;
+    local::note(known_as, rule, leased, &lease, js::now_ms());
+    let taken = leased.taken;
     let spare = taken.granted.saturating_sub(1);
     Ok(Decision {
         admitted: taken.granted > 0,

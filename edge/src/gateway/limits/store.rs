@@ -4,7 +4,7 @@ use kado_shared::{
     edge_config::LimitStore,
     limits::{
         OnFailure,
-        protocol::{Take, Taken},
+        protocol::{Lease, Leased, Take, Taken},
     },
 };
 use wasm_bindgen::JsValue;
@@ -27,26 +27,41 @@ pub(super) struct Counters<'a> {
     pub(super) store: LimitStore,
 }
 
+impl Counters<'_> {
+    /// Whether several gateways count together. Nothing is held there: what a gateway leases is its own for as long as it
+    /// takes to come again.
+    pub(super) fn are_shared(&self, gateway: &Gateway) -> bool {
+        self.store == LimitStore::Shared && !gateway.one_object_per_key() && !self.tenant.is_empty()
+    }
+}
+
 /// Counts a request.
 ///
 /// Where the origin is away, a rule that is open then is counted in the gateway's own objects: each gateway admits its
 /// quota, which is better than no limit. A rule that is closed then promises more than that, and is not decided.
-pub(super) async fn take(gateway: &Gateway, counters: Counters<'_>, name: &str, take: &Take) -> Result<Taken, JsValue> {
-    let is_shared =
-        counters.store == LimitStore::Shared && !gateway.one_object_per_key() && !counters.tenant.is_empty();
-    if is_shared {
-        match ask_origin(gateway, counters.tenant, take).await {
-            Ok(taken) => return Ok(taken),
-            Err(error) if take.rule.on_failure == OnFailure::Closed => return Err(error),
+pub(super) async fn take(
+    gateway: &Gateway,
+    counters: Counters<'_>,
+    name: &str,
+    lease: &Lease,
+) -> Result<Leased, JsValue> {
+    if counters.are_shared(gateway) {
+        match ask_origin(gateway, counters.tenant, &lease.take).await {
+            Ok(taken) => {
+                return Ok(Leased {
+                    taken,
+                    held: 0,
+                    held_since_ms: 0,
+                });
+            }
+            Err(error) if lease.take.rule.on_failure == OnFailure::Closed => return Err(error),
             Err(error) => crate::log::line(&serde_json::json!({
                 "level": "warn", "event": "shared-limits-away", "limit": name, "message": js::describe(&error),
             })),
         }
     }
-    let own = Take {
-        key: format!("{}/{}", counters.tenant, take.key),
-        ..take.clone()
-    };
+    let mut own = lease.clone();
+    own.take.key = format!("{}/{}", counters.tenant, lease.take.key);
     rate_limiter::take(&gateway.env, name, &own, gateway.one_object_per_key()).await
 }
 

@@ -205,9 +205,9 @@ fn expect_picture(answer: &Answer<'_>, body: &[u8]) -> Result<()> {
 }
 
 fn refusals(effort: &Effort, target: &Target, bare: &Bare, report: &mut Report) -> Result<()> {
-    // Every address uses up its one request.
+    // Every address uses up its one request, and is refused once.
     let refused = |number| request(target.refused, &target.host, &[("x-real-ip", &address(number))]);
-    fast(target.gateway).run(Until::Requests(ADDRESSES), refused, |_, _| Ok(()))?;
+    fast(target.gateway).run(Until::Requests(2 * ADDRESSES), refused, |_, _| Ok(()))?;
     let kept = target.kept_refusal(&address(0))?;
     bare.keep(target.refused, &kept)?;
     let expect = |answer: &Answer<'_>| {
