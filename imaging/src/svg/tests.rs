@@ -367,6 +367,14 @@ fn what_would_paint_for_minutes_or_take_all_memory_is_refused_first() {
         Some(LimitKind::Distance),
         "what is too far away to be told apart"
     );
+    for huge in [
+        "<path d=\"M0 0 100 50A2e99 12 30 0 1 70 40Z\"/>",
+        "<circle r=\"-3e38\"/>",
+        "<rect width=\"9\" height=\"9\" rx=\"10000000000000000000000000000000000\"/>",
+        "<svg viewBox=\"0 0 1e30 1\"><ellipse rx=\"50%\" ry=\"1\"/></svg>",
+    ] {
+        assert_eq!(on(huge), Some(LimitKind::Distance), "{huge}");
+    }
     let dashes = "<path d=\"M0 0L2000 2000\" stroke=\"red\" stroke-dasharray=\"0.00001\"/>".repeat(100);
     assert!(on(&dashes).is_some());
 }

@@ -7,14 +7,24 @@ use super::corrupt;
 use super::document::{MAX_DEPTH, MAX_ELEMENTS, too_deep, too_many};
 use super::names;
 use super::style::references;
-use crate::ImageError;
+use crate::{ImageError, LimitKind};
 use resvg::usvg::roxmltree::{Document, Node};
 use std::collections::HashMap;
 
-/// Bytes that the renderer keeps for an element, for a number of its data, and for a character's glyph.
+/// Bytes that the renderer keeps for an element, for a number of its data, for one of an arc's seven, and for a character's
+/// glyph.
 const ELEMENT: u64 = 1_000;
 const NUMBER: u64 = 12;
+const NUMBER_OF_ARC: u64 = 180;
 const GLYPH: u64 = 600;
+
+/// The largest number of a shape's geometry. An arc is made of more curves the larger it is, the sixth root of its radius:
+/// 50 for this one, and for one of 10^100 more than there is memory for.
+const MAX_NUMBER: f64 = 1e9;
+/// Attributes that hold such numbers.
+const GEOMETRY: [&str; 14] = [
+    "cx", "cy", "d", "height", "points", "r", "rx", "ry", "viewBox", "width", "x", "x1", "x2", "y",
+];
 
 /// Refuses a sanitised document that draws too much, and says how many bytes the renderer's copy of it takes at most.
 ///
@@ -28,6 +38,9 @@ pub(super) fn check(tree: &Document<'_>) -> Result<u64, ImageError> {
     for node in tree.descendants() {
         if let Some(id) = node.attribute("id") {
             scale.ids.entry(id).or_insert(node);
+        }
+        for data in GEOMETRY.iter().filter_map(|name| node.attribute(*name)) {
+            check_numbers(data)?;
         }
     }
     let weight = scale.weigh(tree.root_element(), 1)?;
@@ -106,7 +119,9 @@ impl<'a, 'input> Scale<'a, 'input> {
     fn whole(&mut self, node: Node<'a, 'input>, depth: u32) -> Result<Weight, ImageError> {
         let name = node.tag_name().name();
         let data = ["d", "points"].iter().filter_map(|data| node.attribute(*data));
-        let numbers: u64 = data.map(numbers).sum();
+        let (numbers, of_arcs) = data
+            .map(numbers)
+            .fold((0, 0), |sum, data| (sum.0 + data.0, sum.1 + data.1));
         let characters: u64 = node
             .children()
             .filter(|_| names::is_shape(name))
@@ -119,7 +134,10 @@ impl<'a, 'input> Scale<'a, 'input> {
             drawn: 1 + characters / 4,
             shapes: u64::from(names::is_shape(name)),
             corners: if name == "line" { 2 } else { numbers },
-            bytes: ELEMENT + numbers.saturating_mul(NUMBER) + characters.saturating_mul(GLYPH),
+            bytes: ELEMENT
+                + numbers.saturating_mul(NUMBER)
+                + of_arcs.saturating_mul(NUMBER_OF_ARC)
+                + characters.saturating_mul(GLYPH),
             height: 0,
         };
         for child in node.children().filter(Node::is_element) {
@@ -192,15 +210,101 @@ fn properties<'a>(node: Node<'a, '_>) -> impl Iterator<Item = (&'a str, &'a str)
         .chain(style.filter_map(|declaration| declaration.split_once(':')))
 }
 
-/// Numbers in path data, of which every corner takes one at least.
-fn numbers(data: &str) -> u64 {
-    let mut count = 0;
-    let (mut last, mut before) = (' ', ' ');
+/// Numbers in path data, of which every corner takes one at least, and how many of them are those of arcs: at least five of
+/// one's seven, since its flags need nothing around them.
+fn numbers(data: &str) -> (u64, u64) {
+    let (mut count, mut of_arcs) = (0, 0);
+    let (mut last, mut before, mut command) = (' ', ' ', ' ');
     for c in data.chars() {
         if c.is_ascii_digit() && !last.is_ascii_digit() && !(last == '.' && before.is_ascii_digit()) {
             count += 1;
+            of_arcs += u64::from(command == 'a');
+        }
+        if c.is_ascii_alphabetic() && !c.eq_ignore_ascii_case(&'e') {
+            command = c.to_ascii_lowercase();
         }
         (before, last) = (last, c);
     }
-    count
+    (count, of_arcs)
+}
+
+/// Refuses numbers beyond [`MAX_NUMBER`].
+fn check_numbers(data: &str) -> Result<(), ImageError> {
+    let is_part = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-');
+    for token in data.split(|c| !is_part(c)) {
+        // Numbers may follow each other without anything between them: the largest part of it that is one is as large as any.
+        let number = largest(token);
+        if number > MAX_NUMBER {
+            return Err(ImageError::TooLarge {
+                what: LimitKind::Distance,
+                limit: MAX_NUMBER as u64,
+                value: number as u64,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The largest number in digits, points, signs and exponents, without its sign; never smaller than what a parser may read.
+fn largest(token: &str) -> f64 {
+    let mut largest = 0.0_f64;
+    let mut number = String::new();
+    let mut read = |number: &mut String| {
+        // What is no number by itself, `1e`, is one to a parser that leaves the exponent out.
+        let value = number
+            .trim_end_matches(['e', '-', '+'])
+            .parse::<f64>()
+            .unwrap_or_default();
+        largest = largest.max(value.abs());
+        number.clear();
+    };
+    for c in token.chars() {
+        let c = c.to_ascii_lowercase();
+        let in_exponent = number.ends_with('e');
+        let begins = match c {
+            '+' | '-' => !in_exponent,
+            '.' => number.contains(['.', 'e']),
+            'e' => number.contains('e'),
+            _ => false,
+        };
+        if begins {
+            read(&mut number);
+        }
+        number.push(c);
+    }
+    read(&mut number);
+    largest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{largest, numbers};
+
+    #[test]
+    fn numbers_are_counted_and_those_of_arcs_apart() {
+        assert_eq!(numbers("M10 80.5C40,2 1.5-3 4 5"), (8, 0));
+        assert_eq!(numbers("M1 2A3 4 5 0 1 6 7 8 9 1 0 1 2 3L1e2 5"), (19, 14));
+    }
+
+    #[test]
+    fn the_largest_number_is_found_however_they_stand() {
+        for (token, value) in [
+            ("", 0.0),
+            ("12", 12.0),
+            ("-3", 3.0),
+            ("1.5.75-20", 20.0),
+            ("1e3", 1000.0),
+            ("2E+3-5e9", 5e9),
+            ("1e-3", 0.001),
+            ("2e", 2.0),
+            ("1e400", f64::INFINITY),
+            ("-.5", 0.5),
+        ] {
+            assert!(
+                (largest(token) - value).abs() < 1e-9 || largest(token) == value,
+                "{token}: {}",
+                largest(token)
+            );
+        }
+    }
 }
