@@ -194,21 +194,12 @@ impl Entry {
     }
 }
 
-/// Looks an order up, with the client's range. Conditions are judged by the gateway: a cache's own 304 would leave out the
-/// times that decide whether the entry is stale.
+/// Looks an order up, with the client's range. Conditions are judged by the gateway, those of a range too: a cache's own
+/// 304 would leave out the times that decide whether the entry is stale, and not every cache knows of `If-Range`.
 pub(super) async fn look_up(exchange: &Exchange, order: &Order, now_ms: u64) -> Result<Found, JsValue> {
-    let range = |name| {
-        if exchange.method == "HEAD" {
-            None
-        } else {
-            exchange.header(name)
-        }
-    };
-    let wanted: Vec<(&str, String)> = ["range", "if-range"]
-        .into_iter()
-        .filter_map(|name| Some((name, range(name)?)))
-        .collect();
-    let headers: Vec<(&str, &str)> = wanted.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let plain = exchange.method != "HEAD" && exchange.header("if-range").is_none();
+    let range = exchange.header("range").filter(|_| plain);
+    let headers: Vec<(&str, &str)> = range.iter().map(|range| ("range", range.as_str())).collect();
     let judged = |entry: Entry| {
         let condition = entry.condition(order, now_ms);
         if condition == Condition::Gone {

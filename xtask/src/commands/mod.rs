@@ -5,6 +5,7 @@ mod build_edge;
 mod check;
 mod fresh;
 mod fuzz;
+mod miniflare;
 mod outcome;
 mod sheet;
 mod sqlx;

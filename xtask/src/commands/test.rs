@@ -15,6 +15,7 @@ use xtask::workspace::Workspace;
 use xtask::{invoke, progress};
 
 use super::check::{as_count, cargo_command, lints, nextest_command, unit_tests};
+use super::miniflare::Miniflare;
 use super::outcome::{self, Count};
 use super::steps::{Output, Steps};
 use super::{fuzz, sqlx};
@@ -36,6 +37,9 @@ pub(crate) struct Arguments {
     /// Skip lints, unit tests and rehearsals: only the black-box tests
     #[arg(long)]
     black_box: bool,
+    /// Of the black-box tests, only those of the Worker under miniflare
+    #[arg(long, requires = "black_box")]
+    miniflare: bool,
     /// Cargo's profile for the system under test
     #[arg(long, default_value = "dev", value_name = "PROFILE")]
     profile: String,
@@ -78,7 +82,7 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         rehearse_deployment(workspace, &modules, &mut steps)?;
     }
     let black_box = match worker {
-        Some(_) => black_box(workspace, &mut steps, arguments)?,
+        Some(_) => black_box(workspace, &modules, &mut steps, arguments)?,
         None => None,
     };
     progress::say(format_args!("\n{}", outcome::table(steps.rows())));
@@ -153,7 +157,12 @@ fn wrangler_command(workspace: &Workspace, node: &Path, wrangler: &Path) -> Comm
 }
 
 /// Starts a system and runs the suite against it.
-fn black_box(workspace: &Workspace, steps: &mut Steps, arguments: &Arguments) -> Result<Option<(Count, String)>> {
+fn black_box(
+    workspace: &Workspace,
+    modules: &NodeModules,
+    steps: &mut Steps,
+    arguments: &Arguments,
+) -> Result<Option<(Count, String)>> {
     let nextest = tools::cargo_nextest().ensure(workspace)?;
     let Some(binaries) = steps.work("programs of the system", || {
         Binaries::build(workspace, &arguments.profile)
@@ -167,15 +176,38 @@ fn black_box(workspace: &Workspace, steps: &mut Steps, arguments: &Arguments) ->
         keep_logs(&data.join("logs"), steps.logs());
         return Ok(None);
     };
-    let mut suite = nextest_command(workspace, &nextest);
-    suite
-        .args(["--package", "kado-tests"])
-        .args(&arguments.nextest)
-        .env("KADO_RUN_FILE", &system.run_file().path)
-        .env("KADO_TEST_LOGS", steps.logs());
-    binaries.give_to(&mut suite);
-    let finished = steps.program("black-box tests", &mut suite, Output::Shown);
-    let succeeded = finished.as_ref().is_some_and(|finished| finished.succeeded);
+    let suite = |steps: &Steps| {
+        let mut suite = nextest_command(workspace, &nextest);
+        suite
+            .args(["--package", "kado-tests"])
+            .args(&arguments.nextest)
+            .env("KADO_RUN_FILE", &system.run_file().path)
+            .env("KADO_TEST_LOGS", steps.logs());
+        binaries.give_to(&mut suite);
+        suite
+    };
+    let mut results = Vec::new();
+    let mut succeeded = true;
+    if !arguments.miniflare {
+        let mut suite = suite(steps);
+        let finished = steps.program("black-box tests", &mut suite, Output::Shown);
+        succeeded &= finished.as_ref().is_some_and(|finished| finished.succeeded);
+        results.extend(finished);
+    }
+    // A choice of tests is one of the suite against our own edge.
+    if arguments.miniflare || arguments.nextest.is_empty() {
+        let mut suite = suite(steps);
+        let log = steps.logs().join("miniflare.log");
+        let miniflare = steps.work("miniflare", || {
+            Miniflare::start(workspace, modules, &system, &data, &log)
+        });
+        if let Some(miniflare) = &miniflare {
+            miniflare.give_to(&mut suite);
+            let finished = steps.program("black-box tests, miniflare", &mut suite, Output::Shown);
+            succeeded &= finished.as_ref().is_some_and(|finished| finished.succeeded);
+            results.extend(finished);
+        }
+    }
     steps.work("system stopped", || {
         system.stop();
         Ok(())
@@ -183,7 +215,11 @@ fn black_box(workspace: &Workspace, steps: &mut Steps, arguments: &Arguments) ->
     if !succeeded {
         keep_logs(&data.join("logs"), steps.logs());
     }
-    Ok(finished.and_then(|finished| Count::of_nextest(&finished.output)))
+    // The summary that is shown last is that of the suite against our own edge.
+    let counts = results
+        .iter()
+        .filter_map(|finished| Count::of_nextest(&finished.output));
+    Ok(counts.reduce(|(one, line), (other, _)| (one.and(other), line)))
 }
 
 /// Logs of the system under test are looked at after a failure, so they outlive its folder.

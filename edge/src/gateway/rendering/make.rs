@@ -1,5 +1,7 @@
 //! Having a picture made: by the transform role, or by the origin where that has not the memory.
 
+use std::time::Duration;
+
 use kado_shared::{
     headers::{KADO_IMAGE, KADO_JOB},
     job::{JobSource, PATH, TransformJob},
@@ -12,6 +14,7 @@ use serde_json::Value;
 use url::Url;
 use wasm_bindgen::JsValue;
 use web_sys::Response;
+use worker::Delay;
 
 use super::{BEGUN, Entry, FRESH, Order, Origin, STALE};
 use crate::{
@@ -132,7 +135,30 @@ async fn make(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
     ))
 }
 
+/// Has the transform role do a job. On Cloudflare no dispatcher queues before it, and jobs that come at once may meet in
+/// one isolate, which does one at a time: who finds it at work asks again, for as long as a job may take.
 async fn ask(gateway: &Gateway, job: &TransformJob) -> Result<Response, Refusal> {
+    const FIRST_WAIT_MS: u64 = 20;
+    const LONGEST_WAIT_MS: u64 = 320;
+    let until_ms = js::now_ms().saturating_add(job.deadline_ms);
+    let mut wait_ms = FIRST_WAIT_MS;
+    loop {
+        let response = ask_once(gateway, job).await?;
+        // A role that is misconfigured answers 503 too, and does not say when to ask again.
+        let at_work = response.status() == 503 && response.headers().has("retry-after").unwrap_or(false);
+        if !(gateway.one_object_per_key() && at_work && js::now_ms() < until_ms) {
+            return Ok(response);
+        }
+        if let Some(body) = response.body() {
+            // Whether the role heard of it changes nothing here.
+            let _cancelled = body.cancel();
+        }
+        Delay::from(Duration::from_millis(wait_ms)).await;
+        wait_ms = (wait_ms * 2).min(LONGEST_WAIT_MS);
+    }
+}
+
+async fn ask_once(gateway: &Gateway, job: &TransformJob) -> Result<Response, Refusal> {
     let header = job.to_header();
     let request = js::request(
         "POST",

@@ -1,7 +1,7 @@
 //! What the gateway tells of itself: counts, durations and events.
 //!
-//! Counts are kept in the isolate and cost a request a few map look-ups. Once a second at most, behind an answer, they
-//! go to the outbox: an isolate that dies loses its last second of them, and nothing else. Events are exact: they are in
+//! Counts are kept in the isolate and cost a request a few map look-ups. A second after the first of them, behind its
+//! answer, they go to the outbox: an isolate that dies loses its last second of them, and nothing else. Events are exact: they are in
 //! the outbox before the answer that tells of their work leaves (see [`record`]).
 
 pub(super) mod record;
@@ -11,6 +11,7 @@ pub(crate) mod spans;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    time::Duration,
 };
 
 use kado_shared::{
@@ -19,13 +20,15 @@ use kado_shared::{
 };
 use serde::Serialize;
 use uuid::Uuid;
-use worker::Context;
+use worker::{Context, Delay};
 
 use super::{Facts, Gateway, HEALTH_CHECK_HOST, limits};
 use crate::{answer::Answer, exchange::Exchange, js, objects::outbox};
 
 /// Time between two reports of an isolate, in milliseconds.
 const REPORT_EVERY_MS: u64 = 1_000;
+/// A report that was not made by then, in milliseconds, will not be: the runtime has ended what was to make it.
+const REPORT_LATE_MS: u64 = 5_000;
 /// Different counts that wait to be reported; beyond it new ones wait under no tenant.
 const MOST_WAITING: usize = 5_000;
 /// Counts of one report; well below [`event::MOST_BYTES`].
@@ -100,7 +103,8 @@ struct Tally {
 
 thread_local! {
     static TALLY: RefCell<Tally> = RefCell::default();
-    static REPORTED_MS: Cell<u64> = const { Cell::new(0) };
+    /// When a report was begun that has not been made, Unix milliseconds; 0 where none is.
+    static REPORTING_MS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Counts something for a tenant; an empty tenant is none. `labels` are the values of the family's labels.
@@ -132,7 +136,7 @@ pub(super) fn answered(gateway: &Gateway, exchange: &Exchange, context: &Context
     } else {
         bytes.unwrap_or_default()
     };
-    // The checks of `kado edge` give what waits its occasion, and are themselves of no interest.
+    // The checks of `kado edge` are of no interest.
     if exchange.host != HEALTH_CHECK_HOST {
         count(tenant, REQUESTS, &[facts.route, class(answer.status())], 1);
         count(tenant, SENT, &[facts.route], bytes);
@@ -157,16 +161,19 @@ pub(super) fn answered(gateway: &Gateway, exchange: &Exchange, context: &Context
         let durations = tally.durations.entry(facts.route).or_default();
         durations.observe(seconds, Some(exemplar));
     });
-    if now.saturating_sub(REPORTED_MS.get()) >= REPORT_EVERY_MS {
-        REPORTED_MS.set(now);
-        let (counts, spans) = (take_reports(now), spans::take_reports(now));
-        if !(counts.is_empty() && spans.is_empty()) {
-            let gateway = gateway.clone();
-            context.wait_until(async move {
-                report(&gateway, counts.iter().map(|report| (report.id, report))).await;
-                report(&gateway, spans.iter().map(|report| (report.id, report))).await;
-            });
-        }
+    let waits = TALLY.with_borrow(|tally| !tally.waiting.is_empty());
+    if waits && now.saturating_sub(REPORTING_MS.get()) >= REPORT_LATE_MS {
+        REPORTING_MS.set(now);
+        let gateway = gateway.clone();
+        // What comes within the second goes with it, and the last request of an hour is reported as soon as any.
+        context.wait_until(async move {
+            Delay::from(Duration::from_millis(REPORT_EVERY_MS)).await;
+            REPORTING_MS.set(0);
+            let now = js::now_ms();
+            let (counts, spans) = (take_reports(now), spans::take_reports(now));
+            report(&gateway, counts.iter().map(|report| (report.id, report))).await;
+            report(&gateway, spans.iter().map(|report| (report.id, report))).await;
+        });
     }
 }
 
