@@ -208,11 +208,36 @@ impl Surface {
                 filter::Kind::Image(it) => self.nodes(it.root(), transform),
                 _ => Cost::default(),
             };
-            let own = Cost::pixels(layer, 1, FILTERED.saturating_mul(times.max(1)));
+            let mut own = Cost::pixels(layer, 1, FILTERED.saturating_mul(times.max(1)));
+            own.distance = filtered_distance(primitive.kind(), (sx, sy));
             cost = cost.around(own).around(inside);
         }
         cost
     }
+}
+
+/// Pixels to the farthest one that a filter looks at for a pixel, or moves it to: it counts them in 32 bits.
+fn filtered_distance(kind: &filter::Kind, (sx, sy): (f32, f32)) -> u64 {
+    let lengths = match kind {
+        filter::Kind::GaussianBlur(it) => [it.std_dev_x().get() * sx, it.std_dev_y().get() * sy, 0.0, 0.0],
+        filter::Kind::DropShadow(it) => {
+            let blur = (it.std_dev_x().get(), it.std_dev_y().get());
+            [blur.0 * sx, blur.1 * sy, it.dx() * sx, it.dy() * sy]
+        }
+        filter::Kind::Offset(it) => [it.dx() * sx, it.dy() * sy, 0.0, 0.0],
+        filter::Kind::Morphology(it) => [it.radius_x().get() * sx, it.radius_y().get() * sy, 0.0, 0.0],
+        filter::Kind::DisplacementMap(it) => [it.scale() * sx, it.scale() * sy, 0.0, 0.0],
+        _ => [0.0; 4],
+    };
+    // What is no number is a product with an infinite one.
+    let pixels = |length: f32| {
+        if length.is_nan() {
+            u64::MAX
+        } else {
+            count(f64::from(length.abs()))
+        }
+    };
+    lengths.into_iter().map(pixels).max().unwrap_or(0)
 }
 
 /// Pixels to the farthest side of a rectangle; more than any where that is no number.

@@ -367,6 +367,15 @@ fn what_would_paint_for_minutes_or_take_all_memory_is_refused_first() {
         Some(LimitKind::Distance),
         "what is too far away to be told apart"
     );
+    for primitive in [
+        "<feGaussianBlur stdDeviation=\"1222222222.5\"/>",
+        "<feDropShadow dx=\"-3e38\"/>",
+        "<feOffset dy=\"5e9\"/>",
+        "<feMorphology operator=\"dilate\" radius=\"4e9\"/>",
+        "<feDisplacementMap scale=\"1e30\" xChannelSelector=\"R\"/>",
+    ] {
+        assert_eq!(on(&filter(primitive)), Some(LimitKind::Distance), "{primitive}");
+    }
     for huge in [
         "<path d=\"M0 0 100 50A2e99 12 30 0 1 70 40Z\"/>",
         "<circle r=\"-3e38\"/>",
