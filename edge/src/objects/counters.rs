@@ -2,8 +2,9 @@
 //! an isolate share, because they share its memory.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
+    rc::{Rc, Weak},
 };
 
 use kado_shared::limits::{
@@ -20,9 +21,43 @@ const OVERHEAD: usize = 160;
 /// An idle object is evicted after 10 s; what matters for longer is stored.
 pub(super) const EVICTION_MS: u64 = 10_000;
 
+/// Time between two looks at an object's counters for those that no longer matter, in milliseconds.
+const SWEEP_EVERY_MS: u64 = 10_000;
+
 thread_local! {
     /// What the counters of all objects take.
     static BYTES: Cell<usize> = const { Cell::new(0) };
+    /// Those of all objects, the one that is swept next first, and when each was last.
+    static ALL: RefCell<VecDeque<(Weak<RefCell<Counters>>, u64)>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Counters of an object that is never evicted, self-hosted, are swept with everybody else's.
+pub(super) fn of_object() -> Rc<RefCell<Counters>> {
+    let counters = Rc::default();
+    ALL.with_borrow_mut(|all| all.push_back((Rc::downgrade(&counters), 0)));
+    counters
+}
+
+/// Drops what no longer matters of one object, whoever asks: an object that nobody asks any more would keep it for ever.
+pub(super) fn sweep(now: u64) {
+    ALL.with_borrow_mut(|all| {
+        let due = |swept: u64| now.saturating_sub(swept) >= SWEEP_EVERY_MS;
+        let Some((next, _)) = all.front().filter(|(_, swept)| due(*swept)) else {
+            return;
+        };
+        if let Some(counters) = next.upgrade() {
+            // Whoever counts in it just now is the one who asks; it has its turn again.
+            if let Ok(mut counters) = counters.try_borrow_mut() {
+                counters.drop_expired(now);
+            }
+            all.rotate_left(1);
+            if let Some((_, swept)) = all.back_mut() {
+                *swept = now;
+            }
+        } else {
+            all.pop_front();
+        }
+    });
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,7 +256,7 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
-    use super::{BYTES, Counters, EVICTION_MS, Entry};
+    use super::{BYTES, Counters, EVICTION_MS, Entry, SWEEP_EVERY_MS, of_object, sweep};
     use kado_shared::limits::{
         Mode, OnFailure, Rule,
         protocol::{Lease, Take},
@@ -294,6 +329,35 @@ mod tests {
         );
         drop(counters);
         assert_eq!(BYTES.get(), 0);
+    }
+
+    #[test]
+    fn what_no_longer_matters_goes_from_objects_that_nobody_asks_and_no_object_is_kept_for_it() {
+        let (idle, busy, gone) = (of_object(), of_object(), of_object());
+        let fast = take("a", 2, 5, Mode::Fast);
+        for counters in [&idle, &busy, &gone] {
+            counters.borrow_mut().count(&fast, 0);
+        }
+        drop(gone);
+        let left = || (idle.borrow().held.len(), busy.borrow().held.len());
+        sweep(SWEEP_EVERY_MS);
+        assert_eq!(left(), (0, 1), "one at a time");
+        sweep(SWEEP_EVERY_MS);
+        assert_eq!(left(), (0, 0));
+        for counters in [&idle, &busy] {
+            counters.borrow_mut().count(&fast, SWEEP_EVERY_MS);
+        }
+        for _ in 0..5 {
+            sweep(2 * SWEEP_EVERY_MS - 1);
+        }
+        assert_eq!(left(), (1, 1), "not again so soon");
+        for _ in 0..2 {
+            sweep(2 * SWEEP_EVERY_MS);
+        }
+        assert_eq!(
+            (left(), super::ALL.with_borrow(std::collections::VecDeque::len)),
+            ((0, 0), 2)
+        );
     }
 
     proptest! {

@@ -6,6 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    rc::Rc,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use kado_shared::limits::protocol::{Lease, Leased};
 use wasm_bindgen::JsValue;
 use worker::{DurableObject, Env, ListOptions, Request, Response, Result, State, durable_object};
 
-use super::counters::{Counters, Entry};
+use super::counters::{self, Counters, Entry};
 use crate::js;
 
 const NAMESPACE: &str = "RATE_LIMITER";
@@ -27,7 +28,7 @@ const BATCH: usize = 128;
 #[durable_object(alarm)]
 pub struct RateLimiter {
     state: State,
-    counters: RefCell<Counters>,
+    counters: Rc<RefCell<Counters>>,
     /// When the alarm that is known to be set goes off, Unix milliseconds.
     alarm_ms: Cell<Option<u64>>,
     /// How often storage was written: a clean-up removes nothing that may have changed since it looked.
@@ -38,7 +39,7 @@ impl DurableObject for RateLimiter {
     fn new(state: State, _env: Env) -> Self {
         Self {
             state,
-            counters: RefCell::default(),
+            counters: counters::of_object(),
             alarm_ms: Cell::new(None),
             writes: Cell::new(0),
         }
@@ -50,6 +51,7 @@ impl DurableObject for RateLimiter {
         self.load(key).await?;
         // No waiting between the two, so no two requests count at once.
         let now = js::now_ms();
+        counters::sweep(now);
         let counted = self.counters.borrow_mut().count(&lease, now);
         let stored_until_ms = counted.to_store.as_ref().map(|entry| entry.until_ms);
         if let Some(entry) = counted.to_store {
@@ -154,20 +156,26 @@ impl RateLimiter {
 
     /// Sets an alarm for when something stored stops to matter, but not within a minute, unless one is set for before then.
     async fn wake(&self, until_ms: u64) -> Result<()> {
-        let at_ms = until_ms.max(js::now_ms().saturating_add(CLEAN_EVERY_MS));
-        if self.alarm_ms.get().is_some_and(|set| set <= at_ms) {
+        let Some(at_ms) = new_alarm(self.alarm_ms.get(), until_ms, js::now_ms()) else {
             return Ok(());
-        }
+        };
         let storage = self.state.storage();
         let set = storage.get_alarm().await?.and_then(|set| u64::try_from(set).ok());
-        let earlier = set.filter(|set| *set <= at_ms);
-        if earlier.is_none() {
+        if new_alarm(set, until_ms, js::now_ms()).is_some() {
             let wait = Duration::from_millis(at_ms.saturating_sub(js::now_ms()));
             storage.set_alarm(wait).await?;
+            self.alarm_ms.set(Some(at_ms));
+        } else {
+            self.alarm_ms.set(set);
         }
-        self.alarm_ms.set(Some(earlier.unwrap_or(at_ms)));
         Ok(())
     }
+}
+
+/// When an alarm has to go off for what matters until then, where the one that is set does not do: never within a minute.
+fn new_alarm(set_ms: Option<u64>, until_ms: u64, now: u64) -> Option<u64> {
+    let at_ms = until_ms.max(now.saturating_add(CLEAN_EVERY_MS));
+    set_ms.is_none_or(|set| set > at_ms).then_some(at_ms)
 }
 
 /// Asks the object that counts this key.
@@ -188,4 +196,19 @@ pub(crate) async fn take(
         )));
     }
     serde_json::from_str(&js::text(&response).await?).map_err(|error| JsValue::from_str(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CLEAN_EVERY_MS, new_alarm};
+
+    #[test]
+    fn an_alarm_goes_off_when_the_first_of_all_ends_and_not_every_minute() {
+        let (now, hour) = (5_000, 3_600_000);
+        assert_eq!(new_alarm(None, hour, now), Some(hour));
+        assert_eq!(new_alarm(Some(hour), 2 * hour, now), None);
+        assert_eq!(new_alarm(Some(hour), 70_000, now), Some(70_000));
+        assert_eq!(new_alarm(Some(hour), 6_000, now), Some(now + CLEAN_EVERY_MS));
+        assert_eq!(new_alarm(Some(now + CLEAN_EVERY_MS), 6_000, now), None);
+    }
 }
