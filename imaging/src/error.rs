@@ -85,7 +85,7 @@ pub enum ImageError {
         what: String,
     },
     /// More than a limit allows.
-    #[error("{} {value} is over the limit of {limit}", .what.as_str())]
+    #[error("{}", over(*.what, *.limit, *.value))]
     TooLarge {
         /// What passed the limit.
         what: LimitKind,
@@ -176,5 +176,14 @@ impl ImageError {
             format,
             what: what.into(),
         }
+    }
+}
+
+fn over(what: LimitKind, limit: u64, value: u64) -> String {
+    let what = what.as_str();
+    if value == u64::MAX {
+        format!("more {what} than can be counted, over the limit of {limit}")
+    } else {
+        format!("{what} {value} is over the limit of {limit}")
     }
 }

@@ -139,6 +139,46 @@ fn no_plan_takes_more_than_it_says_and_most_take_half_of_it() {
 }
 
 #[test]
+fn layers_of_a_document_take_no_more_than_there_is() {
+    // A filtered layer lies straight and is turned when it is done: slanted, it reaches farther than the canvas. What is
+    // clipped within a clip has a layer as large as that one's, and what is in a tile may be larger than it.
+    let bodies = [
+        "<filter id='f'><feGaussianBlur stdDeviation='1.5'/></filter><g filter='url(#f)' transform='rotate(26 60 45)'>\
+         <rect x='40' y='50' width='50' height='9'/></g>",
+        "<filter id='f'><feOffset dx='1'/></filter><g filter='url(#f)' transform='rotate(80) skewX(70)'><g opacity='0.5'>\
+         <rect x='-900' y='-900' width='2000' height='2000'/></g></g>",
+        "<clipPath id='c'><circle r='900'/></clipPath><clipPath id='d'><g clip-path='url(#c)'><circle r='9'/></g></clipPath>\
+         <g clip-path='url(#d)'><rect x='-900' y='-900' width='2000' height='2000'/></g>",
+        "<pattern id='p' width='9' height='9' patternUnits='userSpaceOnUse'><g opacity='0.5'>\
+         <rect x='-900' y='-900' width='2000' height='2000'/></g></pattern><rect width='40' height='90' fill='url(#p)'/>",
+    ];
+    let mut drawn = 0;
+    for (body, side) in bodies.iter().flat_map(|body| [90, 200, 500].map(|side| (body, side))) {
+        let document = format!(
+            "<svg xmlns='http://www.w3.org/2000/svg' width='40' height='30' viewBox='0 20 1 90' \
+             preserveAspectRatio='none'>{body}</svg>"
+        );
+        let bytes = document.into_bytes();
+        let options = format!("width={side},height={side},fit=cover,format=png");
+        let info = probe(&bytes, &Limits::EDGE).unwrap();
+        let plan = plan(&info, &Resolved::parse(&options).unwrap(), &Limits::EDGE).unwrap();
+        let before = ALLOCATOR.current_usage();
+        ALLOCATOR.reset_peak_usage();
+        let answer = transform(&bytes, &plan, &Limits::EDGE, &NativeCodecs, &|| false);
+        let taken = (ALLOCATOR.peak_usage() - before) as u64;
+        assert!(taken <= Limits::EDGE.memory_bytes, "{body} {side}: {taken} taken");
+        match answer {
+            Ok(_) => drawn += 1,
+            Err(error) => assert_eq!(error.status(), 413, "{body} {side}: {error}"),
+        }
+    }
+    assert!(
+        (6..12).contains(&drawn),
+        "{drawn} of 12 drawn: some fit and some do not"
+    );
+}
+
+#[test]
 fn tables_that_a_tiff_claims_to_have_are_foreseen() {
     let claiming = |count: u32| {
         let mut bytes = samples::tiff(20, 20);

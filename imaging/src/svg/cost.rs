@@ -67,9 +67,11 @@ impl Cost {
 /// # Errors
 /// [`ImageError::TooLarge`].
 pub(super) fn check(root: &Group, transform: Transform, size: (u32, u32), room: u64) -> Result<(), ImageError> {
+    let (width, height) = (f64::from(size.0), f64::from(size.1));
     let surface = Surface {
-        width: f64::from(size.0),
-        height: f64::from(size.1),
+        width,
+        height,
+        most: (width * BEYOND, height * BEYOND),
     };
     let cost = surface.group(root, transform);
     let refuse = |what, limit, value| {
@@ -94,16 +96,59 @@ fn count(area: f64) -> u64 {
 struct Surface {
     width: f64,
     height: f64,
+    /// Sides of the area beyond which no layer reaches.
+    most: (f64, f64),
 }
 
 impl Surface {
-    /// Pixels of a rectangle, as many as the surface can show `beyond` itself.
-    fn pixels(self, rect: Option<Rect>, transform: Transform, beyond: f64) -> u64 {
-        let most = (self.width * beyond, self.height * beyond);
-        rect.and_then(|rect| rect.transform(transform))
-            .map_or(count(most.0 * most.1), |rect| {
-                count((f64::from(rect.width()) + 4.0).min(most.0) * (f64::from(rect.height()) + 4.0).min(most.1))
-            })
+    const fn area(self) -> f64 {
+        self.width * self.height
+    }
+
+    /// Its pixels, so many layers of them, so often painted.
+    fn cost(self, layers: u64, times: u64) -> Cost {
+        Cost::pixels(count(self.area()), layers, times)
+    }
+
+    /// Pixels that a rectangle covers of it.
+    fn pixels(self, rect: Rect, transform: Transform) -> u64 {
+        count(rect.transform(transform).map_or(self.area(), |rect| {
+            (f64::from(rect.width()) + 4.0).min(self.width) * (f64::from(rect.height()) + 4.0).min(self.height)
+        }))
+    }
+
+    /// The layer of a group, and the transformation of what is drawn on it.
+    ///
+    /// Filters know no slanting: the layer of a filtered group lies straight, and is turned when it is done. What it may
+    /// reach grows by that. `None` where a transformation cannot be undone: nothing is drawn.
+    fn layer(self, group: &Group, transform: Transform) -> Option<(Self, Transform)> {
+        let back = if group.filters().is_empty() {
+            Transform::identity()
+        } else {
+            let (sx, sy) = (transform.sx.hypot(transform.ky), transform.kx.hypot(transform.sy));
+            let turn = Transform::from_row(
+                transform.sx / sx,
+                transform.ky / sx,
+                transform.kx / sy,
+                transform.sy / sy,
+                0.0,
+                0.0,
+            );
+            turn.invert()?
+        };
+        let absolute = |number: f32| f64::from(number.abs());
+        // Whole pixels on both sides.
+        let most = (
+            self.most.0 * absolute(back.sx) + self.most.1 * absolute(back.kx) + 2.0,
+            self.most.0 * absolute(back.ky) + self.most.1 * absolute(back.sy) + 2.0,
+        );
+        let transform = back.pre_concat(transform);
+        let bounds = group.layer_bounding_box().to_rect().transform(transform);
+        let (width, height) = bounds.map_or(most, |bounds| {
+            let side = |side: f32, most: f64| (f64::from(side) + 4.0).min(most);
+            (side(bounds.width(), most.0), side(bounds.height(), most.1))
+        });
+        Some((Self { width, height, most }, transform))
     }
 
     fn group(self, group: &Group, transform: Transform) -> Cost {
@@ -111,19 +156,23 @@ impl Surface {
         if !group.should_isolate() {
             return self.nodes(group, transform);
         }
-        let layer = self.pixels(Some(group.layer_bounding_box().to_rect()), transform, BEYOND);
-        let mut cost = self.nodes(group, transform);
+        let Some((layer, inner)) = self.layer(group, transform) else {
+            return Cost::default();
+        };
+        let mut cost = layer.nodes(group, inner);
         for filter in group.filters() {
-            cost = cost.then(self.filter(filter, layer, transform));
+            cost = cost.then(layer.filter(filter, inner));
         }
         if let Some(clip) = group.clip_path() {
-            cost = cost.then(self.clip(clip, layer, transform));
+            cost = cost.then(layer.clip(clip, inner));
         }
         if let Some(mask) = group.mask() {
-            cost = cost.then(self.mask(mask, layer, transform));
+            cost = cost.then(layer.mask(mask, inner));
         }
         // It is painted, and drawn on what is below.
-        Cost::pixels(layer, 1, 2).around(cost)
+        let mut own = layer.cost(1, 2);
+        own.distance = count(layer.width.max(layer.height));
+        own.around(cost)
     }
 
     fn nodes(self, group: &Group, transform: Transform) -> Cost {
@@ -143,7 +192,7 @@ impl Surface {
             ImageKind::JPEG(file) | ImageKind::PNG(file) | ImageKind::GIF(file) | ImageKind::WEBP(file) => file.len(),
         };
         let own = count(f64::from(size.width()) * f64::from(size.height()));
-        let shown = self.pixels(Some(bounds), transform, 1.0);
+        let shown = self.pixels(bounds, transform);
         Cost {
             bytes: own.saturating_mul(2 * PIXEL).saturating_add(stored as u64),
             painted: own.saturating_mul(4).saturating_add(shown.saturating_mul(4)),
@@ -152,7 +201,7 @@ impl Surface {
     }
 
     fn path(self, path: &Path, transform: Transform) -> Cost {
-        let shown = self.pixels(Some(path.stroke_bounding_box()), transform, 1.0);
+        let shown = self.pixels(path.stroke_bounding_box(), transform);
         let corners = path.data().len() as u64;
         // A line that goes up and down is met again on every row that it crosses.
         let rows = (shown as f64).sqrt() as u64;
@@ -162,42 +211,61 @@ impl Surface {
             distance: distance(path.stroke_bounding_box(), transform),
         };
         if let Some(fill) = path.fill() {
-            cost = cost.around(colored(fill.paint(), shown, transform));
+            cost = cost.around(self.colored(fill.paint(), shown, transform));
         }
         if let Some(stroke) = path.stroke() {
             let dashes = dashes(path, stroke);
-            cost = cost.around(colored(stroke.paint(), shown, transform)).around(Cost {
-                bytes: dashes.saturating_mul(DASH),
-                painted: dashes.saturating_mul(DASH),
-                distance: 0,
-            });
+            cost = cost
+                .around(self.colored(stroke.paint(), shown, transform))
+                .around(Cost {
+                    bytes: dashes.saturating_mul(DASH),
+                    painted: dashes.saturating_mul(DASH),
+                    distance: 0,
+                });
         }
         cost
     }
 
-    fn clip(self, clip: &ClipPath, layer: u64, transform: Transform) -> Cost {
+    fn clip(self, clip: &ClipPath, transform: Transform) -> Cost {
         let inner = transform.pre_concat(clip.transform());
-        let own = Cost::pixels(layer, 2, 4).around(self.nodes(clip.root(), inner));
+        let own = self.cost(2, 4).around(self.clipping(clip.root(), inner));
         clip.clip_path()
-            .map_or(own, |next| own.around(self.clip(next, layer, transform)))
+            .map_or(own, |next| own.around(self.clip(next, transform)))
     }
 
-    fn mask(self, mask: &Mask, layer: u64, transform: Transform) -> Cost {
-        let own = Cost::pixels(layer, 2, 4).around(self.nodes(mask.root(), transform));
-        mask.mask()
-            .map_or(own, |next| own.around(self.mask(next, layer, transform)))
+    /// What is in a clip is drawn on one layer, but for groups that are clipped themselves: they have as large a one.
+    fn clipping(self, group: &Group, transform: Transform) -> Cost {
+        group.children().iter().fold(Cost::default(), |cost, node| {
+            cost.then(match node {
+                Node::Group(group) => {
+                    let inner = transform.pre_concat(group.transform());
+                    let inside = self.clipping(group, inner);
+                    group.clip_path().map_or(inside, |clip| {
+                        self.cost(1, 2).around(inside.then(self.clip(clip, inner)))
+                    })
+                }
+                Node::Path(path) => self.path(path, transform),
+                Node::Text(text) => self.clipping(text.flattened(), transform),
+                Node::Image(_) => Cost::default(),
+            })
+        })
+    }
+
+    fn mask(self, mask: &Mask, transform: Transform) -> Cost {
+        let own = self.cost(2, 4).around(self.nodes(mask.root(), transform));
+        mask.mask().map_or(own, |next| own.around(self.mask(next, transform)))
     }
 
     /// Every result is kept until the last one is there.
-    fn filter(self, filter: &filter::Filter, layer: u64, transform: Transform) -> Cost {
+    fn filter(self, filter: &filter::Filter, transform: Transform) -> Cost {
         let (sx, sy) = transform.get_scale();
         let reach = |radius: f32, scale: f32| 1 + 2 * count(f64::from(radius) * f64::from(scale)).min(1 << 20);
-        let mut cost = Cost::pixels(layer, 4, FILTERED);
+        let mut cost = self.cost(4, FILTERED);
         for primitive in filter.primitives() {
             let times = match primitive.kind() {
                 filter::Kind::Morphology(it) => {
                     let reach = reach(it.radius_x().get(), sx).saturating_mul(reach(it.radius_y().get(), sy));
-                    reach.min(layer)
+                    reach.min(count(self.area()))
                 }
                 filter::Kind::ConvolveMatrix(it) => it.matrix().data().len() as u64,
                 filter::Kind::Turbulence(it) => u64::from(it.num_octaves()),
@@ -205,14 +273,40 @@ impl Surface {
                 _ => 1,
             };
             let inside = match primitive.kind() {
-                filter::Kind::Image(it) => self.nodes(it.root(), transform),
+                // It is drawn on a surface of its own.
+                filter::Kind::Image(it) => {
+                    let most = (self.width, self.height);
+                    Self { most, ..self }.nodes(it.root(), transform)
+                }
                 _ => Cost::default(),
             };
-            let mut own = Cost::pixels(layer, 1, FILTERED.saturating_mul(times.max(1)));
+            let mut own = self.cost(1, FILTERED.saturating_mul(times.max(1)));
             own.distance = filtered_distance(primitive.kind(), (sx, sy));
             cost = cost.around(own).around(inside);
         }
         cost
+    }
+
+    /// So many pixels in a colour, a gradient or a pattern.
+    fn colored(self, paint: &Paint, shown: u64, transform: Transform) -> Cost {
+        match paint {
+            Paint::Color(_) => Cost::pixels(shown, 0, 1),
+            Paint::LinearGradient(_) | Paint::RadialGradient(_) => Cost::pixels(shown, 0, 4),
+            Paint::Pattern(pattern) => Cost::pixels(shown, 0, 8).then(self.tile(pattern, transform)),
+        }
+    }
+
+    /// A pattern's tile is made anew for each shape that has it, at the shape's scale, however large that makes it. Layers in it
+    /// reach as far as those of the surface that it is for.
+    fn tile(self, pattern: &Pattern, transform: Transform) -> Cost {
+        let (sx, sy) = transform.pre_concat(pattern.transform()).get_scale();
+        let tile = Self {
+            width: f64::from(pattern.rect().width() * sx),
+            height: f64::from(pattern.rect().height() * sy),
+            ..self
+        };
+        let inside = tile.nodes(pattern.root(), Transform::from_scale(sx, sy));
+        tile.cost(1, 1).around(inside)
     }
 }
 
@@ -247,26 +341,6 @@ fn distance(bounds: Rect, transform: Transform) -> u64 {
         // `as` saturates.
         sides.into_iter().map(|side| side.abs() as u64).max().unwrap_or(0)
     })
-}
-
-/// So many pixels in a colour, a gradient or a pattern.
-fn colored(paint: &Paint, shown: u64, transform: Transform) -> Cost {
-    match paint {
-        Paint::Color(_) => Cost::pixels(shown, 0, 1),
-        Paint::LinearGradient(_) | Paint::RadialGradient(_) => Cost::pixels(shown, 0, 4),
-        Paint::Pattern(pattern) => Cost::pixels(shown, 0, 8).then(tile(pattern, transform)),
-    }
-}
-
-/// A pattern's tile is made anew for each shape that has it, at the shape's scale, however large that makes it.
-fn tile(pattern: &Pattern, transform: Transform) -> Cost {
-    let (sx, sy) = transform.pre_concat(pattern.transform()).get_scale();
-    let surface = Surface {
-        width: f64::from(pattern.rect().width() * sx),
-        height: f64::from(pattern.rect().height() * sy),
-    };
-    let inside = surface.nodes(pattern.root(), Transform::from_scale(sx, sy));
-    Cost::pixels(count(surface.width * surface.height), 1, 1).around(inside)
 }
 
 /// How many dashes a stroke has at most.

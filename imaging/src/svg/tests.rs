@@ -384,6 +384,12 @@ fn what_would_paint_for_minutes_or_take_all_memory_is_refused_first() {
     ] {
         assert_eq!(on(huge), Some(LimitKind::Distance), "{huge}");
     }
+    let uncountable = process(&svg("<circle r=\"-3e38\"/>"), "format=png").unwrap_err();
+    assert!(
+        uncountable
+            .to_string()
+            .starts_with("more pixels to a shape than can be counted")
+    );
     let dashes = "<path d=\"M0 0L2000 2000\" stroke=\"red\" stroke-dasharray=\"0.00001\"/>".repeat(100);
     assert!(on(&dashes).is_some());
 }
