@@ -12,7 +12,7 @@ pub(crate) use server::{MIN_SCHEMA, RoleError, SchemaState, check_role, schema_s
 
 use kado_shared::{secret::Secret, tenant::TenantId};
 use sqlx::{
-    PgConnection, PgPool, Postgres, Transaction,
+    AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::{str::FromStr, time::Duration};
@@ -67,10 +67,9 @@ impl Database {
 
     /// Begins a transaction that sees this tenant's rows and no others.
     pub(crate) async fn begin(&self, tenant: TenantId) -> Result<TenantTransaction, DatabaseError> {
-        let mut inner = self.app.begin().await?;
-        sqlx::query_scalar!("select set_config('kado.tenant', $1, true)", tenant.to_string())
-            .fetch_one(&mut *inner)
-            .await?;
+        // Both in one message, for one way there and back. An identifier has hexadecimal digits and hyphens alone.
+        let begin = format!("begin; set local kado.tenant = '{}'", tenant.0.as_hyphenated());
+        let inner = self.app.begin_with(AssertSqlSafe(begin)).await?;
         Ok(TenantTransaction { inner })
     }
 

@@ -6,3 +6,4 @@ pub(crate) mod email;
 pub(crate) mod keyring;
 pub(crate) mod password;
 pub(crate) mod session;
+pub(crate) mod turns;

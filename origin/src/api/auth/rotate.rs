@@ -79,6 +79,7 @@ pub(crate) async fn post_rotate(
     headers: HeaderMap,
 ) -> Result<Response, RotateError> {
     let key = idempotency_key(&headers)?;
+    let _turn = app.rotations.wait(token.claims.sid).await;
     let mut transaction = app.database.begin(token.caller.tenant).await?;
     let stored = session::load_for_update(transaction.connection(), token.claims.sid)
         .await?
