@@ -13,6 +13,29 @@ export const kadoFields = {
     for (const [key, entry] of entries) text += `${key}\n${entry?.untilMs ?? 0}\n`;
     return text;
   },
+  // Fulfilled when the client of a request goes away before its answer.
+  left(request) {
+    const { signal } = request;
+    return new Promise((resolve) => {
+      if (signal.aborted) resolve();
+      else signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+  },
+  // A stream that breaks off where more than so many bytes have passed; then its field `over` is true.
+  limited(stream, most) {
+    let passed = 0;
+    const { readable, writable } = new TransformStream({
+      transform(chunk, controller) {
+        passed += chunk.byteLength;
+        if (passed <= most) return controller.enqueue(chunk);
+        readable.over = true;
+        controller.error(new Error(`more than ${most} bytes`));
+      },
+    });
+    // Whoever reads the other end hears of it.
+    stream.pipeTo(writable).catch(() => {});
+    return readable;
+  },
   respond(status, text, body) {
     const parts = text.split("\n");
     const headers = new Headers();

@@ -41,6 +41,19 @@ extern "C" {
     #[wasm_bindgen(js_namespace = kadoFields, js_name = untilTimes, catch)]
     fn fields_until_times(entries: &js_sys::Map) -> Result<String, JsValue>;
 
+    #[wasm_bindgen(js_namespace = kadoFields, js_name = left, catch)]
+    fn fields_left(request: &Request) -> Result<Promise, JsValue>;
+
+    #[wasm_bindgen(js_namespace = kadoFields, js_name = limited, catch)]
+    fn fields_limited(stream: &web_sys::ReadableStream, most: f64) -> Result<LimitedStream, JsValue>;
+
+    /// A body that breaks off where it grows too large.
+    pub(crate) type LimitedStream;
+
+    /// Whether it did.
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn over(this: &LimitedStream) -> JsValue;
+
     #[wasm_bindgen(js_namespace = kadoFields, js_name = respond, catch)]
     fn fields_respond(status: u16, text: &str, body: &JsValue) -> Result<Response, JsValue>;
 
@@ -208,11 +221,37 @@ pub(crate) fn timeout_signal(milliseconds: u64) -> web_sys::AbortSignal {
     abort_timeout(milliseconds)
 }
 
-/// The same request to another address, its body a stream that passes through untouched.
-pub(crate) fn redirect_request(original: &Request, url: &str, timeout_ms: u64) -> Result<Request, JsValue> {
+/// Completes when the client of a request has gone away before its answer, and never where it has not.
+pub(crate) async fn client_left(request: &Request) -> Result<(), JsValue> {
+    JsFuture::from(fields_left(request)?).await.map(|_| ())
+}
+
+/// A body as it comes, up to so many bytes.
+pub(crate) fn limited(body: &web_sys::ReadableStream, most: u64) -> Result<LimitedStream, JsValue> {
+    #[expect(clippy::cast_precision_loss, reason = "bodies are megabytes at most")]
+    let most = most as f64;
+    fields_limited(body, most)
+}
+
+/// The same request to another address, its body a stream that passes through untouched, or the one given in its place.
+pub(crate) fn redirect_request(
+    original: &Request,
+    url: &str,
+    timeout_ms: u64,
+    body: Option<&LimitedStream>,
+) -> Result<Request, JsValue> {
     // The Fetch standard lets a request stand where an init dictionary is expected; headers are then replaced by the
     // caller, and the signal must be a new one: the original's belongs to the client.
-    let request = Request::new_with_str_and_init(url, original.unchecked_ref::<RequestInit>())?;
+    let request = match body {
+        None => Request::new_with_str_and_init(url, original.unchecked_ref::<RequestInit>())?,
+        Some(body) => {
+            let init = RequestInit::new();
+            init.set_method(&original.method());
+            init.set_headers(&original.headers());
+            init.set_body(body);
+            Request::new_with_str_and_init(url, &init)?
+        }
+    };
     let init = RequestInit::new();
     init.set_signal(Some(&timeout_signal(timeout_ms)));
     init.set_redirect(web_sys::RequestRedirect::Manual);

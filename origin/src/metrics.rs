@@ -32,6 +32,12 @@ struct Counted {
     sent_bytes: BTreeMap<String, u64>,
     durations: BTreeMap<String, Durations>,
     events: BTreeMap<EventKind, Sums>,
+    /// Of pictures, by lane and stage.
+    stages: BTreeMap<(String, &'static str), Durations>,
+    /// Most memory of a picture, by lane, in MiB.
+    memory_mib: BTreeMap<String, u32>,
+    /// By what happened to them.
+    sessions: BTreeMap<&'static str, u64>,
     refused_records: u64,
     repeated_events: u64,
 }
@@ -87,6 +93,11 @@ impl Metrics {
         });
     }
 
+    /// Counts what happened to a session: `opened`, `rotated`, `repeated`, `replayed`, `ended`.
+    pub(crate) fn session(&self, what: &'static str, sessions: u64) {
+        self.with(|counted| *counted.sessions.entry(what).or_default() += sessions);
+    }
+
     /// Counts events that were stored for the first time, and how many of a batch were not.
     pub(crate) fn stored(&self, events: &[&Event], repeated: u64, refused: u64) {
         self.with(|counted| {
@@ -108,6 +119,7 @@ impl Metrics {
                         format: other(),
                     };
                 }
+                observe_stages(counted, &kind.lane, event);
                 let sums = counted.events.entry(kind).or_default();
                 sums.count += 1;
                 sums.bytes_in += event.picture.bytes_in.unwrap_or_default();
@@ -115,6 +127,25 @@ impl Metrics {
                 sums.milliseconds += u64::from(event.ms);
             }
         });
+    }
+}
+
+fn observe_stages(counted: &mut Counted, lane: &str, event: &Event) {
+    let picture = &event.picture;
+    for (stage, milliseconds) in [("source", picture.source_ms), ("transform", picture.made_ms)] {
+        let Some(milliseconds) = milliseconds else { continue };
+        let seconds = f64::from(milliseconds) / 1000.0;
+        let exemplar = event.trace_id.clone().map(|trace_id| Exemplar {
+            trace_id,
+            value: seconds,
+            at_ms: event.at,
+        });
+        let durations = counted.stages.entry((lane.to_owned(), stage)).or_default();
+        durations.observe(seconds, exemplar);
+    }
+    if let Some(mib) = picture.memory_mib {
+        let most = counted.memory_mib.entry(lane.to_owned()).or_default();
+        *most = mib.max(*most);
     }
 }
 
@@ -138,6 +169,12 @@ fn render(app: &App, format: Format) -> String {
         let counted = app.metrics.0.lock().unwrap_or_else(PoisonError::into_inner);
         render_requests(&mut text, &counted);
         render_events(&mut text, &counted);
+        render_pictures(&mut text, &counted);
+        let name = "kado_origin_sessions_total";
+        text.family(name, Kind::Counter, "Sessions by what happened to them here.");
+        for (what, count) in &counted.sessions {
+            text.count(name, &[("event", what)], *count);
+        }
     }
     text.family(
         "kado_origin_database_connections",
@@ -310,6 +347,24 @@ fn render_events(text: &mut Exposition, counted: &Counted) {
     }
 }
 
+fn render_pictures(text: &mut Exposition, counted: &Counted) {
+    let name = "kado_origin_image_stage_seconds";
+    let help = "Time of a picture's stages at the edges, where a clock runs meanwhile: until its source was there, and from there to the result.";
+    text.family(name, Kind::Histogram, help);
+    for ((lane, stage), durations) in &counted.stages {
+        text.durations(name, &[("lane", lane), ("stage", stage)], durations);
+    }
+    let name = "kado_origin_image_memory_max_bytes";
+    text.family(
+        name,
+        Kind::Gauge,
+        "Most memory that a picture has taken since this process started.",
+    );
+    for (lane, mib) in &counted.memory_mib {
+        text.count(name, &[("lane", lane)], u64::from(*mib) << 20);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::router;
@@ -317,6 +372,55 @@ mod tests {
         api::testing::{TestApp, unsigned},
         service::App,
     };
+
+    #[tokio::test]
+    async fn sessions_are_counted_by_what_happens_to_them() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.admin_token().await;
+        for expected in [200, 200] {
+            let answer = app.post_as(&token, "/api/auth/rotate", &serde_json::json!({})).await;
+            assert_eq!(answer.status, expected, "{}", answer.text());
+        }
+        let text = TestApp::read(router(App::clone(&app.service)), unsigned("GET", "/metrics"))
+            .await
+            .text();
+        for line in [
+            "kado_origin_sessions_total{event=\"opened\"} 1\n",
+            "kado_origin_sessions_total{event=\"rotated\"} 1\n",
+            "kado_origin_sessions_total{event=\"repeated\"} 1\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn stages_and_memory_of_pictures_are_told() {
+        let app = TestApp::without_database();
+        let facts = "in=4032x3024 jpeg 3145728; out=400x300 webp 20480; lane=edge; mem=9MiB";
+        let event = kado_shared::event::Event {
+            id: uuid::Uuid::nil(),
+            kind: "transform".into(),
+            tenant: kado_shared::tenant::TenantId(uuid::Uuid::nil()),
+            at: 1_800_000_000_000,
+            result: "ok".into(),
+            request_id: "0123456789".into(),
+            trace_id: None,
+            user: None,
+            ms: 60,
+            picture: kado_shared::event::Picture::from_facts(facts).with_stages("source;dur=20, transform;dur=30"),
+        };
+        app.service.metrics.stored(&[&event], 0, 0);
+        let text = TestApp::read(router(App::clone(&app.service)), unsigned("GET", "/metrics"))
+            .await
+            .text();
+        for line in [
+            "kado_origin_image_stage_seconds_sum{lane=\"edge\",stage=\"source\"} 0.02\n",
+            "kado_origin_image_stage_seconds_count{lane=\"edge\",stage=\"transform\"} 1\n",
+            "kado_origin_image_memory_max_bytes{lane=\"edge\"} 9437184\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
 
     #[tokio::test]
     async fn requests_are_counted_by_route_and_never_by_address() {

@@ -75,6 +75,15 @@ pub struct Picture {
     /// Bytes of the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_out: Option<u64>,
+    /// Most memory that the work took, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// Time until the source was there, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ms: Option<u32>,
+    /// Time from there to the result, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_ms: Option<u32>,
 }
 
 impl Picture {
@@ -102,10 +111,28 @@ impl Picture {
                     picture.bytes_out = words.next().and_then(|bytes| bytes.parse().ok());
                 }
                 "lane" => picture.lane = Some(value.to_owned()),
+                "mem" => picture.memory_mib = value.strip_suffix("MiB").and_then(|mib| mib.parse().ok()),
                 _ => {}
             }
         }
         picture
+    }
+
+    /// The same with its stages' times, from `Server-Timing`: `source;dur=12, transform;dur=30`.
+    #[must_use]
+    pub fn with_stages(mut self, timing: &str) -> Self {
+        for stage in timing.split(',') {
+            let Some((name, duration)) = stage.trim().split_once(";dur=") else {
+                continue;
+            };
+            let milliseconds = duration.parse().ok();
+            match name {
+                "source" => self.source_ms = milliseconds,
+                "transform" => self.made_ms = milliseconds,
+                _ => {}
+            }
+        }
+        self
     }
 }
 
@@ -320,8 +347,15 @@ mod tests {
                 width: Some(400),
                 height: Some(300),
                 bytes_out: Some(20_480),
+                memory_mib: Some(9),
+                source_ms: None,
+                made_ms: None,
             }
         );
+        let timed = event()
+            .picture
+            .with_stages("cache;desc=miss, source;dur=12, transform;dur=30,x;dur=1.5");
+        assert_eq!((timed.source_ms, timed.made_ms), (Some(12), Some(30)));
         for odd in ["", "in=", "out=axb", "lane", ";;=;"] {
             let picture = Picture::from_facts(odd);
             assert_eq!((picture.width, picture.bytes_in), (None, None), "{odd}");

@@ -8,6 +8,8 @@ pub const KADO_TENANT: &str = "kado-tenant";
 pub const KADO_CLIENT_IP: &str = "kado-client-ip";
 /// Transform job: base64url JSON of [`crate::job::TransformJob`].
 pub const KADO_JOB: &str = "kado-job";
+/// Names a job's place in the dispatcher's queue: 32 hexadecimal digits, drawn for it.
+pub const KADO_TICKET: &str = "kado-ticket";
 /// Facts of an answered picture, for people.
 pub const KADO_IMAGE: &str = "kado-image";
 /// The source's `Cache-Control`, from where a picture was made to the gateway.

@@ -10,6 +10,8 @@ use crate::tenant::TenantId;
 pub const VERSION: u32 = 1;
 /// Where jobs are posted.
 pub const PATH: &str = "/v1/transform";
+/// Where the dispatcher is told that nobody waits any more for the job of a ticket; 204 where it had not begun.
+pub const LEAVE_PATH: &str = "/v1/leave";
 /// Status that tells the gateway where the source redirects to: whether that may be followed is the gateway's to decide.
 pub const REDIRECT_STATUS: u16 = 307;
 /// Largest header value, in bytes.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use kado_shared::{
     breaker::{Admission, Breaker},
     headers::{is_between_origin_and_edge, is_hop_by_hop, is_named_by, is_untrusted_inbound},
-    problem::Code,
+    problem::{Code, Problem},
 };
 use url::Url;
 use wasm_bindgen::JsValue;
@@ -16,7 +16,7 @@ use crate::{
     answer::{Answer, Refusal},
     exchange::Exchange,
     internal::{self, Principal},
-    js,
+    js::{self, LimitedStream},
 };
 
 /// How long the origin may take for an exchange whose body costs no time, in milliseconds.
@@ -36,14 +36,32 @@ thread_local! {
 /// then asked by one request before all others.
 ///
 /// # Errors
-/// 503 where the origin cannot be reached or does not answer in time.
-pub(crate) async fn pass_on(gateway: &Gateway, exchange: &Exchange, tenant: &str) -> Result<Answer, Refusal> {
+/// 503 where the origin cannot be reached or does not answer in time, 413 for a body that turns out to be too large.
+pub(crate) async fn pass_on(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    tenant: &str,
+    most_bytes: u64,
+) -> Result<Answer, Refusal> {
     admit()?;
     let deadline_ms = DEADLINE_MS.saturating_add(body_ms(exchange));
-    let response = send(gateway, exchange, tenant, deadline_ms)
-        .await
-        .map_err(|error| away(&error))?;
-    Ok(clean(&response))
+    let counted = counted_body(exchange, most_bytes).map_err(|error| Refusal::internal("body-not-counted", &error))?;
+    let sent = send(gateway, exchange, tenant, deadline_ms, counted.as_ref()).await;
+    if counted.is_some_and(|body| body.over().is_truthy()) {
+        let detail = format!("the body may have {most_bytes} bytes, this one has more");
+        return Err(Problem::new(Code::TooLarge, detail)
+            .with_limit(most_bytes, most_bytes.saturating_add(1))
+            .into());
+    }
+    sent.map(|response| clean(&response)).map_err(|error| away(&error))
+}
+
+/// The body of a request that does not say how long it is, counted on its way. The others pass through untouched.
+fn counted_body(exchange: &Exchange, most_bytes: u64) -> Result<Option<LimitedStream>, JsValue> {
+    match (exchange.header("content-length"), exchange.request.body()) {
+        (None, Some(body)) => js::limited(&body, most_bytes).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// Leaves an origin alone that has just failed; what asks it after this tells [`answered`].
@@ -92,7 +110,7 @@ fn body_ms(exchange: &Exchange) -> u64 {
 
 /// The origin's readiness; where the origin is away, the edge says so in the same form.
 pub(crate) async fn readiness(gateway: &Gateway, exchange: &Exchange) -> Result<Answer, Refusal> {
-    match send(gateway, exchange, "", READINESS_MS).await {
+    match send(gateway, exchange, "", READINESS_MS, None).await {
         Ok(response) => Ok(clean(&response)),
         Err(error) => {
             crate::log::line(
@@ -111,17 +129,23 @@ pub(crate) async fn readiness(gateway: &Gateway, exchange: &Exchange) -> Result<
 
 /// Sends a request to the origin, and where nobody was there, once more if that does no harm: an origin closes connections
 /// that it finds idle, and what is sent on one at that moment is lost.
-async fn send(gateway: &Gateway, exchange: &Exchange, tenant: &str, deadline_ms: u64) -> Result<Response, JsValue> {
+async fn send(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    tenant: &str,
+    deadline_ms: u64,
+    body: Option<&LimitedStream>,
+) -> Result<Response, JsValue> {
     let asked_ms = js::now_ms();
     // Asked before the body is handed over.
     let (repeatable, has_body) = (may_repeat(exchange), exchange.request.body().is_some());
-    let mut sent = send_once(gateway, exchange, tenant, deadline_ms).await;
+    let mut sent = send_once(gateway, exchange, tenant, deadline_ms, body).await;
     if let Err(error) = &sent
         && !js::was_given_up(error)
         && repeatable
     {
         let left_ms = deadline_ms.saturating_sub(js::now_ms().saturating_sub(asked_ms));
-        sent = send_once(gateway, exchange, tenant, left_ms).await;
+        sent = send_once(gateway, exchange, tenant, left_ms, None).await;
     }
     answered(&sent, has_body, asked_ms);
     sent
@@ -133,8 +157,10 @@ async fn send_once(
     exchange: &Exchange,
     tenant: &str,
     deadline_ms: u64,
+    body: Option<&LimitedStream>,
 ) -> Result<Response, JsValue> {
-    let request = request_to(&gateway.environment.origin_url, gateway, exchange, tenant, deadline_ms)?;
+    let url = &gateway.environment.origin_url;
+    let request = request_to(url, gateway, exchange, tenant, deadline_ms, body)?;
     js::fetch(gateway.binding("ORIGIN").as_ref(), &request).await
 }
 
@@ -145,9 +171,10 @@ pub(super) fn request_to(
     exchange: &Exchange,
     tenant: &str,
     deadline_ms: u64,
+    body: Option<&LimitedStream>,
 ) -> Result<Request, JsValue> {
     let url = format!("{origin_url}{}", exchange.path_and_query());
-    let request = js::redirect_request(&exchange.request, &url, deadline_ms)?;
+    let request = js::redirect_request(&exchange.request, &url, deadline_ms, body)?;
     // The runtime may write an address differently from how it came; what it sends is what is signed.
     let sent = Url::parse(&request.url()).map_err(|error| JsValue::from_str(&error.to_string()))?;
     let target = sent

@@ -176,7 +176,7 @@ async fn missed(
     facts.cache = Some("miss");
     facts.lane = Some("edge");
     let standing = limits::check_miss(gateway, exchange, facts, snapshot).await?;
-    let made = rendering::obtain(gateway, context, order).await;
+    let made = rendering::obtain(gateway, exchange, context, order).await;
     let result = match made {
         Ok(entry) => {
             facts.lane = Some(entry.lane());

@@ -235,7 +235,7 @@ async fn api_request(
     let mut standing = limits::check(gateway, exchange, facts, snapshot, forwarded.limit.0).await?;
     let result = async {
         maintenance::check(exchange, snapshot, facts)?;
-        check_body_size(exchange, snapshot, forwarded)?;
+        let most_bytes = check_body_size(exchange, snapshot, forwarded)?;
         let wanted = credentials::wanted(exchange, forwarded.credentials);
         if wanted != Credentials::None {
             let too_old = |snapshot: &Snapshot| js::now_ms().saturating_sub(snapshot.confirmed_ms) > TOO_OLD_MS;
@@ -259,7 +259,7 @@ async fn api_request(
             standing = std::mem::take(&mut standing).and(of_who);
         }
         let asked_ms = js::now_ms();
-        let answered = forward::pass_on(gateway, exchange, &snapshot.config.tenant.id.to_string()).await;
+        let answered = forward::pass_on(gateway, exchange, &snapshot.config.tenant.id.to_string(), most_bytes).await;
         if let Ok(answer) = &answered {
             shadow::repeat(gateway, exchange, context, facts, snapshot, answer, asked_ms);
         }
@@ -270,18 +270,19 @@ async fn api_request(
     standing.on(result)
 }
 
-/// Refuses what is too large before any of it is passed on. A body that lies about its length is cut by the runtime.
-fn check_body_size(exchange: &Exchange, snapshot: &Snapshot, forwarded: Forwarded) -> Result<(), Refusal> {
+/// Refuses what is too large before any of it is passed on, and answers the most bytes that may be. A body that lies about its
+/// length is cut by the runtime; one that does not tell it is counted on its way.
+fn check_body_size(exchange: &Exchange, snapshot: &Snapshot, forwarded: Forwarded) -> Result<u64, Refusal> {
     // The parts around a file in a multipart body.
     const MULTIPART_OVERHEAD: u64 = 64 * 1024;
     let most = forwarded
         .max_body
         .unwrap_or_else(|| snapshot.settings.integer("maxFileSize") + MULTIPART_OVERHEAD);
     let Some(length) = exchange.header("content-length") else {
-        return Ok(());
+        return Ok(most);
     };
     match length.parse::<u64>() {
-        Ok(length) if length <= most => Ok(()),
+        Ok(length) if length <= most => Ok(most),
         Ok(length) => {
             let detail = format!("the body may have {most} bytes, this one has {length}");
             Err(Problem::new(Code::TooLarge, detail).with_limit(most, length).into())

@@ -4,11 +4,13 @@
 //! and every entry lives as long as purges are remembered. Of all who miss one key, one makes it (see
 //! [`crate::objects::flight`]).
 
+mod leave;
 mod make;
 mod revive;
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
 
+use futures_util::future::{Either, select};
 use kado_shared::{
     conditional,
     headers::KADO_IMAGE,
@@ -30,6 +32,7 @@ use crate::{
     js,
     objects::flight::{self, Boarded, Failure},
 };
+use leave::Ticket;
 pub(super) use make::url_source;
 use make::{GRACE_MS, Made, make_and_record};
 pub(super) use revive::{Revived, resting, revive};
@@ -281,7 +284,12 @@ async fn match_entry(key: &str, range: &[(&str, &str)], origin: Origin) -> Resul
 ///
 /// # Errors
 /// Why it could not be made.
-pub(super) async fn obtain(gateway: &Gateway, context: &Context, order: &Order) -> Result<Entry, Refusal> {
+pub(super) async fn obtain(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    context: &Context,
+    order: &Order,
+) -> Result<Entry, Refusal> {
     for _ in 0..MOST_BOARDINGS {
         let lease = match flight::board(
             &gateway.env,
@@ -308,9 +316,9 @@ pub(super) async fn obtain(gateway: &Gateway, context: &Context, order: &Order) 
                 None
             }
         };
-        return make_behind(gateway, context, order, lease).await;
+        return make_behind(gateway, exchange, context, order, lease).await;
     }
-    make_behind(gateway, context, order, None).await
+    make_behind(gateway, exchange, context, order, None).await
 }
 
 /// What another request has just stored, unless it was purged while it was being made.
@@ -321,18 +329,35 @@ async fn landed(order: &Order) -> Option<Entry> {
     }
 }
 
-/// Makes a rendering in work that outlives its client, for all who wait: who leaves early must not leave them waiting.
+/// Makes a rendering in work that outlives its client, for all who wait: who leaves early must not leave them waiting. Where
+/// nobody does and it has not begun, it is given up.
 /// The answer goes out as soon as it is made; storing it comes after.
 async fn make_behind(
     gateway: &Gateway,
+    exchange: &Exchange,
     context: &Context,
     order: &Order,
     lease: Option<u64>,
 ) -> Result<Entry, Refusal> {
     let (behind, order) = (gateway.clone(), order.clone());
+    // The same object once more: `Request::clone` would be a second request.
+    let request = Clone::clone(&exchange.request);
+    let ticket = Ticket::draw().map_err(|error| Refusal::internal("no-random-bytes", &error))?;
     let (done, made) = futures_channel::oneshot::channel();
     context.wait_until(async move {
-        let made = make_and_record(&behind, &order).await;
+        let making = pin!(make_and_record(&behind, &order, Some(&ticket)));
+        let leaving = pin!(leave::when_the_client_leaves(&behind, &request, &order, lease, &ticket));
+        let made = match select(making, leaving).await {
+            Either::Left((made, _)) => made,
+            Either::Right(((), making)) => making.await,
+        };
+        if ticket.is_left() {
+            // Whoever has come since makes it.
+            if let Some(lease) = lease {
+                flight::land(&behind.env, &order.key, lease, None, behind.one_object_per_key()).await;
+            }
+            return;
+        }
         let outcome = made.as_ref().map(Made::stored_response).map_err(failure_of);
         // A client that left does not want to know.
         let _ = done.send(made.map(Made::into_entry));
@@ -353,7 +378,7 @@ pub(super) async fn renew(gateway: &Gateway, order: &Order) {
     )
     .await;
     if let Ok(Boarded::Lead { lease }) = boarded {
-        let outcome = make_and_record(gateway, order)
+        let outcome = make_and_record(gateway, order, None)
             .await
             .as_ref()
             .map(Made::stored_response)

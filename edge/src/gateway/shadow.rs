@@ -81,7 +81,7 @@ pub(super) fn repeat(
         return;
     };
     // The client's request is not there any more when its answer is through.
-    let request = forward::request_to(url, gateway, exchange, &tenant, DEADLINE_MS);
+    let request = forward::request_to(url, gateway, exchange, &tenant, DEADLINE_MS, None);
     let (gateway, bodiless) = (gateway.clone(), exchange.method == "HEAD");
     context.wait_until(async move {
         let second = match request {

@@ -33,6 +33,8 @@ enum Call {
         lease: u64,
         failure: Option<Failure>,
     },
+    /// Asks whether nobody waits for it.
+    Alone { key: String, lease: u64 },
 }
 
 /// Why a rendering could not be made.
@@ -116,6 +118,7 @@ impl DurableObject for Flight {
                 self.land(&key, lease, failure.as_ref());
                 Response::empty()
             }
+            Call::Alone { key, lease } => Response::from_json(&self.is_alone(&key, lease)),
         }
     }
 }
@@ -174,6 +177,13 @@ impl Flight {
         Boarded::Lead { lease: *next }
     }
 
+    /// Whether a lease is still held and nobody waits for its end.
+    fn is_alone(&self, key: &str, number: u64) -> bool {
+        let leases = self.leases.borrow();
+        let lease = leases.get(key).filter(|lease| lease.number == number);
+        lease.is_some_and(|lease| lease.waiting.iter().all(oneshot::Sender::is_canceled))
+    }
+
     fn land(&self, key: &str, number: u64, failure: Option<&Failure>) {
         let mut leases = self.leases.borrow_mut();
         if leases.get(key).is_none_or(|lease| lease.number != number) {
@@ -208,6 +218,21 @@ pub(crate) async fn board(
         wait,
     };
     let response = call(env, key, &board, one_per_key).await?;
+    serde_json::from_str(&js::text(&response).await?).map_err(|error| JsValue::from_str(&error.to_string()))
+}
+
+/// Whether nobody waits for what the holder of a lease makes.
+pub(crate) async fn is_alone(
+    env: &Env,
+    key: &str,
+    lease: u64,
+    one_per_key: bool,
+) -> std::result::Result<bool, JsValue> {
+    let alone = Call::Alone {
+        key: key.to_owned(),
+        lease,
+    };
+    let response = call(env, key, &alone, one_per_key).await?;
     serde_json::from_str(&js::text(&response).await?).map_err(|error| JsValue::from_str(&error.to_string()))
 }
 

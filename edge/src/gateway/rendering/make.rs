@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use kado_shared::{
-    headers::{KADO_IMAGE, KADO_JOB},
+    event::Picture,
+    headers::{KADO_IMAGE, KADO_JOB, KADO_TICKET},
     job::{JobSource, PATH, TransformJob},
     lifetime::{LONGEST, Lifetime},
     problem::{Code, FieldError, Problem},
@@ -16,6 +17,7 @@ use wasm_bindgen::JsValue;
 use web_sys::Response;
 use worker::Delay;
 
+use super::leave::Ticket;
 use super::{BEGUN, Entry, FRESH, Order, Origin, STALE};
 use crate::{
     answer::{Answer, Refusal},
@@ -71,20 +73,32 @@ impl Made {
     }
 }
 
-/// Makes it and has it on record, both before anybody is told.
-pub(super) async fn make_and_record(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
+/// Makes it and has it on record, both before anybody is told. What was given up before it began is no work.
+pub(super) async fn make_and_record(
+    gateway: &Gateway,
+    order: &Order,
+    ticket: Option<&Ticket>,
+) -> Result<Made, Refusal> {
     let started_ms = js::now_ms();
-    let made = make(gateway, order).await;
-    let facts = made.as_ref().map(|made| {
+    let made = make(gateway, order, ticket).await;
+    if ticket.is_some_and(Ticket::is_left) {
+        return made;
+    }
+    let picture = made.as_ref().map(|made| {
         let facts = made.headers.iter().find(|(name, _)| *name == KADO_IMAGE);
-        facts.map(|(_, value)| value.as_str())
+        let picture = facts.map(|(_, value)| Picture::from_facts(value)).unwrap_or_default();
+        match &made.timing {
+            // On Cloudflare no time passes while code computes.
+            Some(timing) if !gateway.one_object_per_key() => picture.with_stages(timing),
+            _ => picture,
+        }
     });
-    telemetry::record::transform(gateway, &order.job, started_ms, facts).await;
+    telemetry::record::transform(gateway, &order.job, started_ms, picture).await;
     made
 }
 
 /// Has the transform role make it, and follows its source's redirects, each checked as if it had been asked for.
-async fn make(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
+async fn make(gateway: &Gateway, order: &Order, ticket: Option<&Ticket>) -> Result<Made, Refusal> {
     let mut job = order.job.clone();
     let now_ms = js::now_ms();
     let begun_ms = purge::begun(order.purged_ms, now_ms);
@@ -98,7 +112,7 @@ async fn make(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
                 "the source and its redirects did not answer in time",
             ));
         }
-        let response = heavy::take_over(gateway, &job, ask(gateway, &job).await?).await?;
+        let response = heavy::take_over(gateway, &job, ask(gateway, &job, ticket).await?).await?;
         let header = |name: &str| response.headers().get(name).ok().flatten();
         match response.status() {
             200 => {
@@ -137,16 +151,20 @@ async fn make(gateway: &Gateway, order: &Order) -> Result<Made, Refusal> {
 
 /// Has the transform role do a job. On Cloudflare no dispatcher queues before it, and jobs that come at once may meet in
 /// one isolate, which does one at a time: who finds it at work asks again, for as long as a job may take.
-async fn ask(gateway: &Gateway, job: &TransformJob) -> Result<Response, Refusal> {
+async fn ask(gateway: &Gateway, job: &TransformJob, ticket: Option<&Ticket>) -> Result<Response, Refusal> {
     const FIRST_WAIT_MS: u64 = 20;
     const LONGEST_WAIT_MS: u64 = 320;
     let until_ms = js::now_ms().saturating_add(job.deadline_ms);
     let mut wait_ms = FIRST_WAIT_MS;
+    let mut job = job.clone();
     loop {
-        let response = ask_once(gateway, job).await?;
+        // One deadline, waiting included: whoever waits for the picture in its Flight counts on that.
+        job.deadline_ms = until_ms.saturating_sub(js::now_ms()).max(1);
+        let response = ask_once(gateway, &job, ticket).await?;
         // A role that is misconfigured answers 503 too, and does not say when to ask again.
         let at_work = response.status() == 503 && response.headers().has("retry-after").unwrap_or(false);
-        if !(gateway.one_object_per_key() && at_work && js::now_ms() < until_ms) {
+        if !(gateway.one_object_per_key() && at_work && js::now_ms() < until_ms) || ticket.is_some_and(Ticket::is_left)
+        {
             return Ok(response);
         }
         if let Some(body) = response.body() {
@@ -158,12 +176,14 @@ async fn ask(gateway: &Gateway, job: &TransformJob) -> Result<Response, Refusal>
     }
 }
 
-async fn ask_once(gateway: &Gateway, job: &TransformJob) -> Result<Response, Refusal> {
+async fn ask_once(gateway: &Gateway, job: &TransformJob, ticket: Option<&Ticket>) -> Result<Response, Refusal> {
     let header = job.to_header();
+    let mut headers = vec![(KADO_JOB, header.as_str())];
+    headers.extend(ticket.map(|ticket| (KADO_TICKET, ticket.name.as_str())));
     let request = js::request(
         "POST",
         &format!("http://transform{PATH}"),
-        &[(KADO_JOB, header.as_str())],
+        &headers,
         None,
         Some(job.deadline_ms.saturating_add(GRACE_MS)),
     )

@@ -81,7 +81,7 @@ async fn attempt(gateway: &Gateway, order: &Order, done: oneshot::Sender<Result<
             None
         }
     };
-    let made = make_and_record(gateway, order).await;
+    let made = make_and_record(gateway, order, None).await;
     let outcome = made.as_ref().map(Made::stored_response).map_err(failure_of);
     let _ = done.send(made.map(Made::into_entry));
     finish(gateway, order, lease, outcome, true).await;

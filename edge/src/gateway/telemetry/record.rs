@@ -18,15 +18,17 @@ use crate::{
     objects::outbox,
 };
 
-/// Notes a transform, whatever came of it. `picture` is its `Kado-Image`.
+/// Notes a transform, whatever came of it.
 pub(in crate::gateway) async fn transform(
     gateway: &Gateway,
     job: &TransformJob,
     started_ms: u64,
-    outcome: Result<Option<&str>, &Refusal>,
+    outcome: Result<Picture, &Refusal>,
 ) {
-    let result = outcome.map_or_else(|refusal| refusal.problem.code, |_| "ok");
-    let picture = outcome.ok().flatten().map(Picture::from_facts).unwrap_or_default();
+    let (result, picture) = match outcome {
+        Ok(picture) => ("ok", picture),
+        Err(refusal) => (refusal.problem.code, Picture::default()),
+    };
     super::spans::transformed(job.traceparent.as_deref(), started_ms, result, &picture);
     let trace_id = job.traceparent.as_deref().and_then(|trace| trace.split('-').nth(1));
     let event = Event {

@@ -4,6 +4,7 @@ mod exchange;
 mod pool;
 mod queue;
 mod service;
+mod tickets;
 
 pub(crate) use pool::{Pool, PoolLimits, SlotKeeper};
 pub(crate) use service::Dispatcher;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::exchange::{Buffers, Failure, Head, end_to_end, run};
 use super::pool::{Busy, Pool};
+use super::tickets::Tickets;
 use crate::http1::{Body, Handler, Peer, full};
 
 /// No job runs longer, whatever its header says.
@@ -26,6 +27,7 @@ const RETRY_AFTER: u64 = 2;
 /// Hands jobs to the pool.
 pub(crate) struct Dispatcher {
     pool: Arc<Pool>,
+    tickets: Tickets,
     buffers: Buffers,
     pub(crate) counts: Counts,
 }
@@ -49,6 +51,7 @@ impl Dispatcher {
     pub(crate) fn new(pool: Arc<Pool>) -> Self {
         Self {
             pool,
+            tickets: Tickets::default(),
             buffers: Buffers::new(),
             counts: Counts::default(),
         }
@@ -70,7 +73,14 @@ impl Dispatcher {
         };
         let (mut died, mut unreachable, mut again) = (false, 0, false);
         loop {
-            let lease = match timeout_at(deadline, self.pool.acquire(job.tenant, again)).await {
+            let turn = tokio::select! {
+                turn = timeout_at(deadline, self.pool.acquire(job.tenant, again)) => turn,
+                () = self.tickets.given_up(&parts.headers) => {
+                    count(&self.counts.left);
+                    return busy(job, "nobody waits for it any more");
+                }
+            };
+            let lease = match turn {
                 Ok(Ok(lease)) => lease,
                 Ok(Err(Busy)) => {
                     count(&self.counts.busy);
@@ -111,6 +121,14 @@ impl Dispatcher {
 
 impl Handler for Dispatcher {
     async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Arc<Peer>) -> Response<Body> {
+        if request.uri().path() == job::LEAVE_PATH && request.method() == Method::POST {
+            let was_waiting = self.tickets.give_up(request.headers());
+            return crate::http1::bare(if was_waiting {
+                StatusCode::NO_CONTENT
+            } else {
+                StatusCode::NOT_FOUND
+            });
+        }
         if request.uri().path() != job::PATH {
             return answer(&Problem::new(
                 Code::NotFound,
@@ -133,13 +151,25 @@ impl Handler for Dispatcher {
             Ok(job) => job,
             Err(why) => return answer(&Problem::new(Code::BadRequest, why)),
         };
+        let mut leaving = Leaving(Some(&self.counts.left));
         tokio::select! {
-            done = self.dispatch(&job, request) => done,
-            () = peer.gone() => {
-                count(&self.counts.left);
-                // Nobody reads it; the connection is closed.
-                crate::http1::bare(StatusCode::SERVICE_UNAVAILABLE)
+            done = self.dispatch(&job, request) => {
+                leaving.0 = None;
+                done
             }
+            // Nobody reads it; the connection is closed.
+            () = peer.gone() => crate::http1::bare(StatusCode::SERVICE_UNAVAILABLE),
+        }
+    }
+}
+
+/// Counts a client that leaves before its answer: whoever notices first ends the work by dropping it, this with it.
+struct Leaving<'a>(Option<&'a AtomicU64>);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if let Some(counter) = self.0 {
+            count(counter);
         }
     }
 }

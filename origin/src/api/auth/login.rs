@@ -160,6 +160,7 @@ pub(crate) async fn post_login(
     };
     audit::record(transaction.connection(), entry).await?;
     transaction.commit().await?;
+    app.metrics.session("opened", 1);
     let user = UserView {
         id: account.id,
         email: account.email,

@@ -22,12 +22,14 @@ pub(crate) async fn post_logout(
 ) -> Result<Response, Failure> {
     let session = principal.session()?;
     let mut transaction = app.database.begin(principal.caller.tenant).await?;
-    if session::end(transaction.connection(), session, "logout", app.clock.now()).await? {
+    let ended = session::end(transaction.connection(), session, "logout", app.clock.now()).await?;
+    if ended {
         let mut entry = principal.entry(&app, "auth.logout");
         entry.target = Some(session.to_string());
         audit::record(transaction.connection(), entry).await?;
     }
     transaction.commit().await?;
+    app.metrics.session("ended", u64::from(ended));
     let forget = format!("{COOKIE}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Strict");
     let cookie = HeaderValue::from_str(&forget).map_err(|error| Failure::internal(&error))?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())

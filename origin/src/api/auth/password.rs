@@ -118,6 +118,7 @@ pub(crate) async fn post_password(
     entry.after = Some(json!({ "endedSessions": ended }));
     audit::record(transaction.connection(), entry).await?;
     transaction.commit().await?;
+    app.metrics.session("ended", ended);
     Ok(StatusCode::NO_CONTENT)
 }
 

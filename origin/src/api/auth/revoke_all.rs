@@ -69,6 +69,8 @@ pub(crate) async fn post_revoke_all(
     entry.after = Some(json!({ "endedSessions": ended }));
     audit::record(transaction.connection(), entry).await?;
     transaction.commit().await?;
+    app.metrics.session("ended", ended);
+    app.metrics.session("opened", 1);
     let user = UserView {
         id: principal.user,
         email: principal.email,

@@ -100,16 +100,18 @@ pub(crate) async fn post_rotate(
         generation: token.claims.generation,
         key,
     };
-    let issued = match rotation::decide(milliseconds(now), presented, remembered(&stored), reuse_ms) {
-        Decision::Advance => advance(&app, &mut transaction, &asked, key, now).await?,
-        Decision::Repeat => repeat(&app, &asked, &stored).await?,
+    let (issued, what) = match rotation::decide(milliseconds(now), presented, remembered(&stored), reuse_ms) {
+        Decision::Advance => (advance(&app, &mut transaction, &asked, key, now).await?, "rotated"),
+        Decision::Repeat => (repeat(&app, &asked, &stored).await?, "repeated"),
         Decision::Replay => {
             end_replayed(&app, transaction, &token, &stored, now).await?;
+            app.metrics.session("replayed", 1);
             return Err(RotateError::Replay);
         }
         Decision::Unknown => return Err(session::Refusal::Superseded.into()),
     };
     transaction.commit().await?;
+    app.metrics.session(what, 1);
     let user = UserView {
         id: stored.user,
         email: stored.email,

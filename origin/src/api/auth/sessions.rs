@@ -112,6 +112,7 @@ pub(crate) async fn delete_session(
     entry.target = Some(id.to_string());
     audit::record(transaction.connection(), entry).await?;
     transaction.commit().await?;
+    app.metrics.session("ended", 1);
     Ok(StatusCode::NO_CONTENT)
 }
 
