@@ -3,8 +3,10 @@
 mod document;
 mod edge;
 mod imaging;
+mod load;
 mod mosaics;
 mod numbers;
+mod origin;
 mod partner;
 mod photos;
 mod quality;
@@ -24,6 +26,8 @@ pub(crate) enum Command {
     Imaging(imaging::Arguments),
     /// The gateway: hits, refusals, tokens, memory, and how soon changes are seen
     Edge(edge::Arguments),
+    /// The origin: sessions, the time of logins, and a flood of them
+    Origin(origin::Arguments),
     /// How pictures look, by SSIMULACRA2, against sharp's, and what they weigh
     Quality(quality::Arguments),
 }
@@ -33,6 +37,7 @@ pub(super) fn run(workspace: &Workspace, command: Command) -> Result<ExitCode> {
         Command::Request(arguments) => request::run(workspace, &arguments),
         Command::Imaging(arguments) => imaging::run(workspace, &arguments),
         Command::Edge(arguments) => edge::run(workspace, &arguments),
+        Command::Origin(arguments) => origin::run(workspace, &arguments),
         Command::Quality(arguments) => quality::run(workspace, &arguments),
     }
 }

@@ -13,7 +13,7 @@ use xtask::system::{RunFile, ports};
 use xtask::temporary::TemporaryFolder;
 use xtask::{invoke, wait};
 
-use super::load::{Answer, Clients, Until};
+use super::super::load::{Answer, Clients, Until};
 use super::pinned::Pinned;
 
 const CONFIGURATION: &str = include_str!("../../../../../bench/edge.capnp");

@@ -1,7 +1,6 @@
 //! `cargo xtask bench edge`
 
 mod bare;
-mod load;
 mod pinned;
 mod report;
 mod target;
@@ -17,11 +16,11 @@ use xtask::workspace::Workspace;
 use xtask::{invoke, progress, tools, wait};
 
 use self::bare::Bare;
-use self::load::{Answer, Clients, Until};
 use self::pinned::Pinned;
 use self::report::{Pair, Report};
 use self::target::{OF_USERS, Target, is_cached, request};
 use super::document;
+use super::load::{Answer, Clients, Until};
 use super::numbers::{median, percentile};
 
 /// Client addresses that requests come from.

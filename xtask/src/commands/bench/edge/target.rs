@@ -11,8 +11,8 @@ use xtask::http::Client;
 use xtask::system::{Part, RunFile, System};
 use xtask::{picture, sample, wait};
 
+use super::super::load::{Clients, Until};
 use super::bare::Kept;
-use super::load::{Clients, Until};
 
 /// Long enough for what a system does when it is asked the first time.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,114 @@
+//! What was measured, as a table beside what must be.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use xtask::invoke;
+
+use super::super::document::processor;
+use super::super::load::Outcome;
+use super::{SESSIONS_PER_SECOND, median, percentile};
+
+/// All in milliseconds.
+pub(super) struct Report {
+    pub(super) sessions: Outcome,
+    /// Of unknown addresses, wrong passwords, and a locked address.
+    pub(super) logins: [Vec<f64>; 3],
+    /// Of another route alone and beside the flood, and how long that took.
+    pub(super) flood: ([Vec<f64>; 2], Duration),
+}
+
+impl Report {
+    /// The section of the document.
+    pub(super) fn section(&self, command: &str) -> Result<String> {
+        let date = invoke::read(invoke::command("date").args(["-u", "+%F"]))?;
+        let cores = std::thread::available_parallelism()
+            .context("counting the cores")?
+            .get();
+        let mut text = format!(
+            "`{command}`, {}, {}, {cores} cores, which the edge, the origin, PostgreSQL and the clients share. All through the edge,\n\
+             as clients ask; every answer is checked.\n\n| measure | value | must |\n|---|---|---|\n",
+            date.trim(),
+            processor()
+        );
+        for (measure, value, must) in self.rows() {
+            let _infallible = writeln!(text, "| {measure} | {value} | {must} |");
+        }
+        Ok(text)
+    }
+
+    fn rows(&self) -> Vec<(String, String, &'static str)> {
+        let both =
+            |milliseconds: &[f64]| format!("{:.1}; {:.1} ms", median(milliseconds), percentile(milliseconds, 99.0));
+        let medians = self.logins.each_ref().map(|kind| median(kind));
+        let (least, most) = medians.iter().fold((f64::INFINITY, 0.0_f64), |(least, most), median| {
+            (least.min(*median), most.max(*median))
+        });
+        let ([alone, beside], took) = &self.flood;
+        vec![
+            (
+                format!(
+                    "a session checked in the database, `GET /api/auth/me` {SESSIONS_PER_SECOND} times a second: median; 99th percentile"
+                ),
+                format!(
+                    "{}, {:.0} answers/s",
+                    both(&self.sessions.milliseconds),
+                    self.sessions.rate
+                ),
+                "99th < 10 ms",
+            ),
+            (
+                format!(
+                    "refused logins in turns, {} each, medians: unknown address; wrong password; locked",
+                    self.logins[0].len()
+                ),
+                format!(
+                    "{:.1}; {:.1}; {:.1} ms, {:.1} % apart",
+                    medians[0],
+                    medians[1],
+                    medians[2],
+                    100.0 * (most / least - 1.0)
+                ),
+                "within 5 %",
+            ),
+            (
+                "`GET /api/auth/me` from 4 paced clients, median; 99th percentile: alone".to_owned(),
+                both(alone),
+                "",
+            ),
+            (
+                format!(
+                    "the same while 200 try to sign in at once, which takes {:.1} s",
+                    took.as_secs_f64()
+                ),
+                both(beside),
+                "99th < 50 ms",
+            ),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_say_how_far_apart_medians_are() {
+        let report = Report {
+            sessions: Outcome {
+                milliseconds: vec![1.0, 2.0, 3.0],
+                rate: 499.6,
+            },
+            logins: [vec![100.0], vec![104.0], vec![102.0]],
+            flood: ([vec![2.0], vec![30.0]], Duration::from_secs(4)),
+        };
+        let rows = report.rows();
+        assert!(rows[0].1.ends_with("500 answers/s"), "{rows:?}");
+        assert_eq!(rows[1].1, "100.0; 104.0; 102.0 ms, 4.0 % apart");
+        assert!(
+            rows[3].0.ends_with("takes 4.0 s") && rows[3].1.starts_with("30.0"),
+            "{rows:?}"
+        );
+    }
+}
