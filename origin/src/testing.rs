@@ -12,7 +12,7 @@ use std::{str::FromStr, time::Duration};
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, migration},
+    database::{Database, migration, with_timeouts},
     hex,
 };
 
@@ -65,8 +65,22 @@ impl TestDatabase {
     pub(crate) async fn close_to_connections(&self) {
         self.on_server(format!("alter database {} with allow_connections false", self.name))
             .await;
+        self.break_connections().await;
+    }
+
+    /// Ends every connection, whatever is under way on it.
+    pub(crate) async fn break_connections(&self) {
         self.on_server(format!(
             "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}'",
+            self.name
+        ))
+        .await;
+    }
+
+    /// Whether transactions of new connections may only read, as on a server that is another one's standby.
+    pub(crate) async fn set_read_only(&self, only: bool) {
+        self.on_server(format!(
+            "alter database {} set default_transaction_read_only = {only}",
             self.name
         ))
         .await;
@@ -182,5 +196,5 @@ fn as_role(server: &PgConnectOptions, database: &str, role: &'static str) -> PgP
                 Ok(())
             })
         })
-        .connect_lazy_with(server.clone().database(database))
+        .connect_lazy_with(with_timeouts(server.clone().database(database)))
 }

@@ -2,6 +2,8 @@
 
 mod admin;
 mod auth;
+#[cfg(test)]
+mod faults;
 mod health;
 mod images;
 mod page;
@@ -181,17 +183,5 @@ mod tests {
         app.database().open_to_connections().await;
         assert_eq!(app.get_as(&token, "/api/auth/me").await.status, 200);
         assert_eq!(app.send(unsigned("GET", "/api/health")).await.status, 200);
-    }
-
-    #[tokio::test]
-    async fn a_read_only_database_is_503_for_changes_alone() {
-        let Some(app) = TestApp::start().await else { return };
-        let token = app.admin_token().await;
-        app.execute("do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$").await;
-        app.database().close_to_connections().await;
-        app.database().open_to_connections().await;
-        assert_eq!(app.get_as(&token, "/api/auth/me").await.status, 200);
-        let answer = app.post_as(&token, "/api/auth/logout", &serde_json::json!({})).await;
-        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("2")));
     }
 }

@@ -119,11 +119,16 @@ pub(crate) fn options(
         .any(|scheme| address.expose().starts_with(scheme));
     let parsed = PgConnectOptions::from_str(address.expose()).ok().filter(|_| postgres);
     let options = parsed.ok_or(BadAddress { variable })?;
-    Ok(options.application_name(application).options([
+    Ok(with_timeouts(options.application_name(application)))
+}
+
+/// What the server enforces for every connection of a request.
+pub(crate) fn with_timeouts(options: PgConnectOptions) -> PgConnectOptions {
+    options.options([
         ("statement_timeout", STATEMENT_TIMEOUT_MS),
         ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT_MS),
         ("timezone", "UTC"),
-    ]))
+    ])
 }
 
 #[cfg(test)]
