@@ -256,7 +256,7 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
         allowance,
         observation: parts.extensions.get::<Arc<Observation>>().cloned(),
     };
-    admit(parts, transaction, principal, now).await
+    admit(app, parts, transaction, principal, now).await
 }
 
 /// Counts the request in the transaction that found out who makes it, and ends that.
@@ -264,6 +264,7 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
 /// # Errors
 /// 429 for a user who has no calls left.
 async fn admit(
+    app: &App,
     parts: &Parts,
     mut transaction: TenantTransaction,
     principal: Principal,
@@ -283,6 +284,7 @@ async fn admit(
         let account = principal.account(Action::ApiCall);
         let verdict = quota::spend(transaction.connection(), account, cost, now).await?;
         principal.stands(verdict.standing);
+        app.metrics.spent(Action::ApiCall, 1, verdict.admitted);
         refused = (!verdict.admitted).then_some(verdict.standing);
     }
     transaction.commit().await?;
@@ -325,7 +327,7 @@ async fn authenticate_key(parts: &Parts, app: &App, key: &str) -> Result<Princip
         allowance: Allowance::of(&settings, stored.role, stored.granted.at(now)),
         observation: parts.extensions.get::<Arc<Observation>>().cloned(),
     };
-    admit(parts, transaction, principal, now).await
+    admit(app, parts, transaction, principal, now).await
 }
 
 fn not_enough(scope: Option<Scope>) -> Failure {

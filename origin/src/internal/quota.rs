@@ -76,6 +76,9 @@ pub(crate) async fn post_quota(
         Direction::Spend => spend(transaction.connection(), tenant, &order, user.limit, now).await?,
         Direction::Refund => refund(transaction.connection(), tenant, &order, user.limit, now).await?,
     };
+    if order.direction == Direction::Spend {
+        app.metrics.spent(order.action, order.count, verdict.admitted);
+    }
     // What was refused leaves no receipt: the same may be asked again when there is more to spend.
     if verdict.admitted || order.direction == Direction::Refund {
         transaction.commit().await?;

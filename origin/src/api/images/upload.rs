@@ -154,6 +154,7 @@ async fn begin(app: &App, principal: &Principal) -> Result<u64, UploadError> {
     let standing = quota::look(transaction.connection(), account, quota, now).await?;
     principal.stands(standing);
     if standing.remaining == 0 {
+        app.metrics.spent(Action::ImageProcess, 1, false);
         return Err(UploadError::Quota { standing, now });
     }
     let settings = app
@@ -248,7 +249,7 @@ async fn store(app: &App, principal: &Principal, staged: Staged, info: &ImageInf
     let image = new_view(app.entropy.uuid(), info, bytes, now);
     announce_blob(app, tenant, &staged, now).await?;
     let mut transaction = app.database.begin(tenant).await?;
-    spend(transaction.connection(), principal, now).await?;
+    spend(app, transaction.connection(), principal, now).await?;
     lock_blob(transaction.connection(), tenant, hash).await?;
     sqlx::query!(
         "insert into blobs as b (tenant_id, sha256, bytes, reference_count, created_at) values ($1, $2, $3, 1, $4)
@@ -290,7 +291,12 @@ async fn store(app: &App, principal: &Principal, staged: Staged, info: &ImageInf
 }
 
 /// Spends in the transaction that stores: an upload that fails, or that its client gives up, has cost nothing.
-async fn spend(connection: &mut PgConnection, principal: &Principal, now: OffsetDateTime) -> Result<(), UploadError> {
+async fn spend(
+    app: &App,
+    connection: &mut PgConnection,
+    principal: &Principal,
+    now: OffsetDateTime,
+) -> Result<(), UploadError> {
     let cost = Cost {
         count: 1,
         limit: principal.allowance.image_process,
@@ -299,6 +305,7 @@ async fn spend(connection: &mut PgConnection, principal: &Principal, now: Offset
     let verdict = quota::spend(connection, principal.account(Action::ImageProcess), cost, now).await?;
     let standing = verdict.standing;
     principal.stands(standing);
+    app.metrics.spent(Action::ImageProcess, 1, verdict.admitted);
     if verdict.admitted {
         Ok(())
     } else {
@@ -461,6 +468,8 @@ mod tests {
         app.nothing_stays_pending().await;
         let spent = "select count from usage_records where action = 'IMAGE_PROCESS'";
         assert_eq!(app.count(spent).await, 3);
+        let unread = app.upload_form(&token, b"no form".to_vec()).await;
+        assert_eq!(unread.status, 429, "nobody looks at what will not be stored");
         app.clock.advance(time::Duration::hours(1));
         let token = app.admin_token().await;
         assert_eq!(app.upload(&token, png(1, 1)).await.status, 201, "the next hour");
