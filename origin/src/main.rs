@@ -3,6 +3,7 @@
 //! * `cli`: the subcommands. `api`, `internal`: the routes, one endpoint a file. `http`: the shell around them.
 //! * `identity`: passwords, keys, sessions. `settings`, `tenants`, `audit`, `blobs`: what the routes work on.
 //! * `limits`, `redis`: limits that several gateways share.
+//! * `quota`: what users may spend in an hour, counted in the database alone.
 //! * `database`: pools, transactions, migrations. `seal`: secrets at rest. `readiness`, `telemetry`: how it is watched.
 //!
 //! Rules that the edge must share live in `kado-shared`, pixels in `kado-imaging`.
@@ -24,6 +25,7 @@ mod internal;
 mod limits;
 mod metrics;
 mod purges;
+mod quota;
 mod readiness;
 mod redis;
 mod seal;

@@ -10,6 +10,7 @@ use axum::{
 use kado_shared::{
     event::Event,
     exposition::{Durations, Exemplar, Exposition, Format, Kind},
+    quota::Action,
 };
 use std::{
     collections::BTreeMap,
@@ -40,6 +41,8 @@ struct Counted {
     sessions: BTreeMap<&'static str, u64>,
     refused_records: u64,
     repeated_events: u64,
+    /// By action and whether it was admitted.
+    quotas: BTreeMap<(&'static str, bool), u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,6 +99,13 @@ impl Metrics {
     /// Counts what happened to a session: `opened`, `rotated`, `repeated`, `replayed`, `ended`.
     pub(crate) fn session(&self, what: &'static str, sessions: u64) {
         self.with(|counted| *counted.sessions.entry(what).or_default() += sessions);
+    }
+
+    /// Counts what was asked of a quota.
+    pub(crate) fn spent(&self, action: Action, count: u32, admitted: bool) {
+        self.with(|counted| {
+            *counted.quotas.entry((action.as_str(), admitted)).or_default() += u64::from(count);
+        });
     }
 
     /// Counts events that were stored for the first time, and how many of a batch were not.
@@ -168,6 +178,7 @@ fn render(app: &App, format: Format) -> String {
     {
         let counted = app.metrics.0.lock().unwrap_or_else(PoisonError::into_inner);
         render_requests(&mut text, &counted);
+        render_quotas(&mut text, &counted);
         render_events(&mut text, &counted);
         render_pictures(&mut text, &counted);
         let name = "kado_origin_sessions_total";
@@ -287,6 +298,19 @@ fn render_requests(text: &mut Exposition, counted: &Counted) {
     }
 }
 
+fn render_quotas(text: &mut Exposition, counted: &Counted) {
+    let name = "kado_origin_quota_total";
+    text.family(
+        name,
+        Kind::Counter,
+        "What was asked of users' quotas, by action and whether there was enough left.",
+    );
+    for ((action, admitted), count) in &counted.quotas {
+        let result = if *admitted { "admitted" } else { "refused" };
+        text.count(name, &[("action", action), ("result", result)], *count);
+    }
+}
+
 fn render_events(text: &mut Exposition, counted: &Counted) {
     type Get = fn(&Sums) -> u64;
     let families: [(&str, &str, Get); 3] = [
@@ -367,7 +391,7 @@ fn render_pictures(text: &mut Exposition, counted: &Counted) {
 
 #[cfg(test)]
 mod tests {
-    use super::router;
+    use super::{Action, router};
     use crate::{
         api::testing::{TestApp, unsigned},
         service::App,
@@ -427,6 +451,7 @@ mod tests {
         let Some(app) = TestApp::start().await else { return };
         app.get("/api/images/6f1c1b9e-7c0a-4d8e-9d51-0b8f5a1f2e3d").await;
         app.get("/api/nowhere").await;
+        app.service.metrics.spent(Action::ImageProcess, 3, false);
         let metrics = |accept: &'static str| {
             let mut request = unsigned("GET", "/metrics");
             request.headers_mut().insert("accept", accept.parse().unwrap());
@@ -437,6 +462,7 @@ mod tests {
             "kado_origin_requests_total{route=\"/api/images/{id}\",status=\"405\"} 1\n",
             "kado_origin_requests_total{route=\"none\",status=\"404\"} 1\n",
             "kado_origin_request_duration_seconds_count{route=\"none\"} 1\n",
+            "kado_origin_quota_total{action=\"IMAGE_PROCESS\",result=\"refused\"} 3\n",
             "kado_origin_ready 1\n",
             "kado_origin_database_connections{pool=\"app\",state=\"used\"} ",
         ] {

@@ -61,6 +61,14 @@ impl TestDatabase {
         &self.pools
     }
 
+    /// Pools of another replica.
+    pub(crate) fn other_pools(&self) -> Database {
+        Database::from_pools(
+            as_role(&self.server, &self.name, "kado_app"),
+            as_role(&self.server, &self.name, "kado_system"),
+        )
+    }
+
     /// Ends every connection and refuses new ones, as a server does that goes away.
     pub(crate) async fn close_to_connections(&self) {
         self.on_server(format!("alter database {} with allow_connections false", self.name))

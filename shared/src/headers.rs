@@ -32,6 +32,12 @@ pub const KADO_TIMEOUT_MS: &str = "kado-timeout-ms";
 pub const KADO_EGRESS_ERROR: &str = "kado-egress-error";
 /// Maintenance that is announced: `startsAt=<time>, endsAt=<time>`.
 pub const KADO_MAINTENANCE: &str = "kado-maintenance";
+/// What a user may spend of a quota in an hour.
+pub const X_USER_RATELIMIT_LIMIT: &str = "x-user-ratelimit-limit";
+/// What is left of it.
+pub const X_USER_RATELIMIT_REMAINING: &str = "x-user-ratelimit-remaining";
+/// When the hour ends, Unix seconds.
+pub const X_USER_RATELIMIT_RESET: &str = "x-user-ratelimit-reset";
 /// Identifier of a request, on every answer.
 pub const X_REQUEST_ID: &str = "x-request-id";
 /// W3C trace context.

@@ -26,6 +26,7 @@ pub mod maintenance;
 pub mod path_guard;
 pub mod problem;
 pub mod purge;
+pub mod quota;
 pub mod recent;
 pub mod redact;
 pub mod request_id;

@@ -92,6 +92,7 @@ macro_rules! settings {
 }
 
 const MIB: i64 = 1024 * 1024;
+const QUOTA: i64 = crate::quota::MOST as i64;
 
 settings! {
     "sessionTimeout", "sessions", Kind::Integer { min: 60, max: 86_400, unit: "s" }, "1800", 0,
@@ -154,6 +155,12 @@ settings! {
         "API requests of one address";
     "limitRules", "limits", Kind::LimitRules, "[]", EDGE,
         "Further limits, by path and by address, user, API key or tenant; a request must be admitted by all";
+    "quotaImageProcess", "quotas", Kind::Integer { min: 0, max: QUOTA, unit: "an hour" }, "100", 0,
+        "Pictures that a user may store and process in an hour";
+    "quotaApiCall", "quotas", Kind::Integer { min: 0, max: QUOTA, unit: "an hour" }, "1000", 0,
+        "Requests that a user may make to the API in an hour";
+    "quotaPremiumFactor", "quotas", Kind::Integer { min: 1, max: 1000, unit: "times" }, "10", 0,
+        "How many times as much users of the roles PREMIUM and ADMIN may";
     "shadowShare", "site", Kind::Number { min: 0.0, max: 100.0 }, "0", EDGE,
         "Percentage of GET and HEAD requests to the API that are repeated to the shadow origin of the edge and compared";
     "maintenance", "site", Kind::Maintenance, "null", EDGE,

@@ -2,6 +2,7 @@
 
 mod admin;
 mod auth;
+mod csv;
 #[cfg(test)]
 mod faults;
 mod health;
@@ -46,6 +47,24 @@ pub(crate) fn router(app: App) -> Router {
         .route(
             "/api/admin/settings",
             get(admin::settings::list::get_settings).patch(admin::settings::change::patch_settings),
+        )
+        .route("/api/admin/usage", get(admin::usage::get_usage))
+        .route("/api/admin/audit", get(admin::audit::get_audit))
+        .route(
+            "/api/admin/users",
+            get(admin::users::list::get_users).post(admin::users::create::post_user),
+        )
+        .route(
+            "/api/admin/users/{id}",
+            get(admin::users::read::get_user).patch(admin::users::change::patch_user),
+        )
+        .route(
+            "/api/admin/users/{id}/sessions",
+            get(admin::users::sessions::get_sessions).delete(admin::users::sessions::delete_sessions),
+        )
+        .route(
+            "/api/admin/users/{id}/sessions/{session}",
+            delete(admin::users::sessions::delete_session),
         )
         .route("/api/admin/purge", post(admin::purge::post_purge))
         .route(
@@ -110,7 +129,11 @@ mod tests {
         use kado_shared::api_route::{ROUTES, allow};
         let Some(app) = TestApp::start().await else { return };
         for (template, methods) in ROUTES {
-            let target = template.replace("{id}", "6f1c1b9e-7c0a-4d8e-9d51-0b8f5a1f2e3d");
+            let target = ["{id}", "{session}"]
+                .into_iter()
+                .fold((*template).to_owned(), |target, name| {
+                    target.replace(name, "6f1c1b9e-7c0a-4d8e-9d51-0b8f5a1f2e3d")
+                });
             // No method at all: the answer tells which there are.
             let answer = app
                 .send(app.signed("PROPFIND", &target).body(Body::empty()).unwrap())

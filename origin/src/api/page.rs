@@ -1,8 +1,9 @@
 //! Lists by pages: `?limit=1..200&cursor=`, ordered by time of creation and identifier.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use kado_shared::problem::FieldError;
 use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 use crate::http::{extract::query_pairs, failure::Failure};
@@ -43,8 +44,24 @@ impl<T> Page<T> {
 /// How many rows are asked for, and after which one.
 pub(crate) fn parse_page(query: Option<&str>) -> Result<(i64, Option<Cursor>), Failure> {
     let [limit, cursor] = query_pairs(query, ["limit", "cursor"])?;
+    position(limit, cursor)
+}
+
+/// The same of parameters that were read together with others.
+pub(crate) fn position(limit: Option<String>, cursor: Option<String>) -> Result<(i64, Option<Cursor>), Failure> {
     let limit = limit.map_or(Ok(DEFAULT_LIMIT), |text| parse_limit(&text))?;
     Ok((limit, cursor.map(|text| Cursor::parse(&text)).transpose()?))
+}
+
+/// A moment as clients write it.
+pub(crate) fn parse_moment(field: &str, text: &str) -> Result<OffsetDateTime, FieldError> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .ok()
+        .filter(|moment| (1..=9999).contains(&moment.to_offset(UtcOffset::UTC).year()))
+        .ok_or_else(|| FieldError {
+            field: field.to_owned(),
+            detail: "must be an RFC 3339 time such as 2027-01-15T08:00:00Z".to_owned(),
+        })
 }
 
 /// A moment as clients read it.

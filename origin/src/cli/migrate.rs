@@ -168,6 +168,8 @@ mod tests {
              insert into image_events (tenant_id, id, at, received_at, kind, result, request_id, ms)
                  select id, gen_random_uuid(), now(), now(), 'upload', 'ok', '12345678', 1 from tenants;
              insert into edge_counts select id, now(), 'cache.hit', 1 from tenants;
+             insert into usage_records select tenant_id, id, 'API_CALL', date_trunc('hour', now(), 'UTC'), 1 from users;
+             insert into quota_receipts select tenant_id, gen_random_uuid(), id, 'IMAGE_PROCESS', now(), 1, false, now() from users;
              insert into cache_purges (tenant_id, requested_at) select id, now() from tenants;
              insert into preset_generations select id, 'gofood', 2 from tenants;
              insert into address_keys (tenant_id, id, sealed_key, created_at) select id, 'abcdefgh', '', now() from tenants;

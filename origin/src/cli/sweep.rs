@@ -7,7 +7,7 @@ use time::Duration as Span;
 
 use crate::{
     api::remove_unreferenced, blobs::BlobHash, database::DatabaseError, http::failure::chain,
-    internal::events::KEEP_EVENTS, limits, purges, service::App,
+    internal::events::KEEP_EVENTS, limits, purges, quota, service::App,
 };
 
 /// Time between sweeps.
@@ -42,8 +42,18 @@ pub(super) async fn forever(app: App) -> ! {
                     pending,
                     purges,
                     events,
+                    quotas,
                 } = swept;
-                tracing::info!(event = "swept", sessions, delays, blobs, pending, purges, events);
+                tracing::info!(
+                    event = "swept",
+                    sessions,
+                    delays,
+                    blobs,
+                    pending,
+                    purges,
+                    events,
+                    quotas
+                );
             }
             // The next round tries again.
             Err(error) => tracing::warn!(event = "sweep-failed", error = %chain(&error)),
@@ -61,6 +71,8 @@ struct Swept {
     purges: u64,
     /// Events, and what is kept of counts.
     events: u64,
+    /// Hours of usage, and what edges have spent.
+    quotas: u64,
 }
 
 async fn once(app: &App) -> Result<Swept, DatabaseError> {
@@ -112,7 +124,21 @@ async fn once(app: &App) -> Result<Swept, DatabaseError> {
         pending,
         purges,
         events: sweep_events(app).await?,
+        quotas: sweep_quotas(app).await?,
     })
+}
+
+/// A busy site leaves more receipts in five minutes than one statement should remove.
+async fn sweep_quotas(app: &App) -> Result<u64, DatabaseError> {
+    const MOST_BATCHES: u32 = 200;
+    let mut removed = 0;
+    for _ in 0..MOST_BATCHES {
+        match quota::sweep(app.database.system(), app.clock.now(), BATCH).await? {
+            0 => break,
+            batch => removed += batch,
+        }
+    }
+    Ok(removed)
 }
 
 /// Removes events and counts that have been kept long enough. A busy site makes more of them in five minutes than one
@@ -185,6 +211,17 @@ mod tests {
             select id, gen_random_uuid(), timestamptz '2027-01-15' - days * interval '1 day', now(), 'upload', 'ok', '12345678', 1
             from tenants, generate_series(75, 95, 5) as days";
         app.execute(insert).await;
+        app.execute("delete from usage_records").await;
+        app.execute(
+            "insert into usage_records select tenant_id, id, 'API_CALL', timestamptz '2027-01-15' - days * interval '1 day', 1
+             from users, generate_series(75, 95, 5) as days",
+        )
+        .await;
+        app.execute(
+            "insert into quota_receipts select tenant_id, gen_random_uuid(), id, 'IMAGE_PROCESS', '2027-01-15', 1, false, timestamptz '2027-01-15' + days * interval '1 day'
+             from users, generate_series(5, 8) as days",
+        )
+        .await;
         app.clock.advance(Duration::days(8));
         let swept = once(&app.service).await.unwrap();
         assert_eq!((swept.sessions, swept.delays, swept.blobs), (1, 1, 0));
@@ -193,6 +230,7 @@ mod tests {
             (swept.events, app.count("select count(*) from image_events").await),
             (3, 2)
         );
+        assert_eq!(swept.quotas, 3 + 3, "usage like events, receipts of more than a day");
         assert_eq!((app.files(), app.count("select count(*) from sessions").await), (1, 1));
     }
 }

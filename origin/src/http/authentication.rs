@@ -8,11 +8,13 @@ use kado_shared::{
     api_key::{self, Fingerprint, Requirement, Scope},
     claims::{AccessClaims, Expiry, Role},
     problem::Code,
+    quota::{Action, Allowance, Price, Standing},
+    settings::Settings,
     tenant::normalize_host,
 };
 use sqlx::PgConnection;
 use std::sync::Arc;
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{
@@ -23,11 +25,12 @@ use super::{
 use crate::{
     audit::{Actor, Entry},
     clock::unix,
-    database::DatabaseError,
+    database::{DatabaseError, TenantTransaction},
     identity::{
         api_key as stored_key,
         session::{self, Lifetimes, Stored},
     },
+    quota::{self, Account, Cost},
     service::App,
 };
 
@@ -61,9 +64,29 @@ pub(crate) struct Principal {
     /// Revision of the configuration that was current when the session was checked.
     pub(crate) revision: u64,
     pub(crate) request_id: RequestId,
+    /// What may be spent in an hour.
+    pub(crate) allowance: Allowance,
+    /// What the answer will tell.
+    observation: Option<Arc<Observation>>,
 }
 
 impl Principal {
+    /// What this user spends from.
+    pub(crate) const fn account(&self, action: Action) -> Account {
+        Account {
+            tenant: self.caller.tenant,
+            user: self.user,
+            action,
+        }
+    }
+
+    /// Tells in the answer's headers where the user stands.
+    pub(crate) fn stands(&self, standing: Standing) {
+        if let Some(observation) = &self.observation {
+            observation.stands(standing);
+        }
+    }
+
     /// The session, for what only somebody who has signed in may do.
     ///
     /// # Errors
@@ -207,7 +230,11 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
     let stored = session::load(transaction.connection(), claims.sid)
         .await?
         .ok_or_else(|| invalid_token(&session::Refusal::NoSession))?;
-    let lifetimes = lifetimes(app, transaction.connection(), &caller, &stored).await?;
+    let settings = app
+        .settings
+        .of_revision(transaction.connection(), caller.tenant, stored.revision)
+        .await?;
+    let lifetimes = lifetimes_of(&settings);
     session::check(&claims, caller.tenant, &stored, lifetimes, now).map_err(|refusal| invalid_token(&refusal))?;
     if is_cookie && !parts.method.is_safe() {
         require_same_site(transaction.connection(), &parts.method, &parts.headers).await?;
@@ -215,12 +242,8 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
     if session::is_due(&stored, now) {
         session::touch(transaction.connection(), claims.sid, now).await?;
     }
-    transaction.commit().await?;
-
-    if let Some(observation) = parts.extensions.get::<Arc<Observation>>() {
-        let _ = observation.user.set(stored.user);
-    }
-    Ok(Principal {
+    let allowance = Allowance::of(&settings, stored.role, stored.granted.at(now));
+    let principal = Principal {
         caller,
         user: stored.user,
         email: stored.email,
@@ -230,7 +253,45 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
         must_change_password: stored.must_change_password,
         revision: stored.revision,
         request_id,
-    })
+        allowance,
+        observation: parts.extensions.get::<Arc<Observation>>().cloned(),
+    };
+    admit(app, parts, transaction, principal, now).await
+}
+
+/// Counts the request in the transaction that found out who makes it, and ends that.
+///
+/// # Errors
+/// 429 for a user who has no calls left.
+async fn admit(
+    app: &App,
+    parts: &Parts,
+    mut transaction: TenantTransaction,
+    principal: Principal,
+    now: OffsetDateTime,
+) -> Result<Principal, Failure> {
+    if let Some(observation) = &principal.observation {
+        let _ = observation.user.set(principal.user);
+    }
+    let price = Price::of(parts.uri.path());
+    let mut refused = None;
+    if price != Price::Nothing {
+        let cost = Cost {
+            count: 1,
+            limit: principal.allowance.api_call,
+            enforced: price == Price::Limited,
+        };
+        let account = principal.account(Action::ApiCall);
+        let verdict = quota::spend(transaction.connection(), account, cost, now).await?;
+        principal.stands(verdict.standing);
+        app.metrics.spent(Action::ApiCall, 1, verdict.admitted);
+        refused = (!verdict.admitted).then_some(verdict.standing);
+    }
+    transaction.commit().await?;
+    match refused {
+        Some(standing) => Err(quota::exceeded(Action::ApiCall, standing, now)),
+        None => Ok(principal),
+    }
 }
 
 /// An API key speaks for its user, on the routes that its scopes open.
@@ -249,11 +310,11 @@ async fn authenticate_key(parts: &Parts, app: &App, key: &str) -> Result<Princip
         Requirement::Session | Requirement::Nothing => return Err(not_enough(None)),
     }
     stored_key::touch(transaction.connection(), &stored, now).await?;
-    transaction.commit().await?;
-    if let Some(observation) = parts.extensions.get::<Arc<Observation>>() {
-        let _ = observation.user.set(stored.user);
-    }
-    Ok(Principal {
+    let settings = app
+        .settings
+        .of_revision(transaction.connection(), caller.tenant, stored.revision)
+        .await?;
+    let principal = Principal {
         caller,
         user: stored.user,
         email: stored.email,
@@ -263,7 +324,10 @@ async fn authenticate_key(parts: &Parts, app: &App, key: &str) -> Result<Princip
         must_change_password: false,
         revision: stored.revision,
         request_id,
-    })
+        allowance: Allowance::of(&settings, stored.role, stored.granted.at(now)),
+        observation: parts.extensions.get::<Arc<Observation>>().cloned(),
+    };
+    admit(app, parts, transaction, principal, now).await
 }
 
 fn not_enough(scope: Option<Scope>) -> Failure {
@@ -293,11 +357,15 @@ pub(crate) async fn lifetimes(
         .settings
         .of_revision(connection, caller.tenant, stored.revision)
         .await?;
+    Ok(lifetimes_of(&settings))
+}
+
+fn lifetimes_of(settings: &Settings) -> Lifetimes {
     let seconds = |name| Duration::seconds(i64::try_from(settings.integer(name)).unwrap_or(i64::MAX));
-    Ok(Lifetimes {
+    Lifetimes {
         idle: seconds("sessionTimeout"),
         whole: seconds("sessionMaxAge"),
-    })
+    }
 }
 
 /// The token of a request; the `Authorization` header decides where a cookie comes too.

@@ -10,12 +10,12 @@ use axum::{
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
-use kado_shared::{headers, problem, request_id};
+use kado_shared::{headers, problem, quota::Standing, request_id};
 use std::{
     collections::BTreeMap,
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll},
     time::Instant,
 };
@@ -44,6 +44,19 @@ impl RequestId {
 pub(crate) struct Observation {
     pub(crate) tenant: OnceLock<Uuid>,
     pub(crate) user: OnceLock<Uuid>,
+    /// Where the user stands whose quota was counted; here the last writer wins.
+    standing: Mutex<Option<Standing>>,
+}
+
+impl Observation {
+    /// Notes where the user stands now, for the answer's headers.
+    pub(crate) fn stands(&self, standing: Standing) {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The middleware.
@@ -137,6 +150,9 @@ fn finish(mut response: Response, id: &RequestId, line: &mut Line) -> Response {
     headers
         .entry(header::X_CONTENT_TYPE_OPTIONS)
         .or_insert(HeaderValue::from_static("nosniff"));
+    for (name, value) in line.observation.standing().into_iter().flat_map(Standing::headers) {
+        headers.insert(name, HeaderValue::from(value));
+    }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         headers.insert(headers::X_REQUEST_ID, value);
     }

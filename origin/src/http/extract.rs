@@ -161,18 +161,40 @@ impl<S: Send + Sync> FromRequestParts<S> for IdInPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let missing = || Failure::new(Code::NotFound, "There is nothing at this address");
         let Path(text) = Path::<String>::from_request_parts(parts, state)
             .await
-            .map_err(|_| missing())?;
-        let id = Uuid::try_parse(&text).map_err(|_| missing())?;
-        // One spelling, so that one address names one thing.
-        if id.hyphenated().to_string() == text {
-            Ok(Self(id))
-        } else {
-            Err(missing())
-        }
+            .map_err(|_| nothing_there())?;
+        identifier(&text).map(Self)
     }
+}
+
+/// Two identifiers in the path, likewise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TwoIdsInPath(pub(crate) Uuid, pub(crate) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for TwoIdsInPath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Path((first, second)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| nothing_there())?;
+        Ok(Self(identifier(&first)?, identifier(&second)?))
+    }
+}
+
+fn identifier(text: &str) -> Result<Uuid, Failure> {
+    let id = Uuid::try_parse(text).map_err(|_| nothing_there())?;
+    // One spelling, so that one address names one thing.
+    if id.hyphenated().to_string() == text {
+        Ok(id)
+    } else {
+        Err(nothing_there())
+    }
+}
+
+fn nothing_there() -> Failure {
+    Failure::new(Code::NotFound, "There is nothing at this address")
 }
 
 #[cfg(test)]

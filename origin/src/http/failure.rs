@@ -89,6 +89,11 @@ impl Failure {
         Self::of(Problem::new(Code::RateLimited, detail).with_violated_policy(policy)).retry_after(seconds)
     }
 
+    /// A user's quota is used up, and when the next hour begins.
+    pub(crate) fn quota_exceeded(policy: &str, seconds: u64, detail: impl Into<String>) -> Self {
+        Self::of(Problem::new(Code::QuotaExceeded, detail).with_violated_policy(policy)).retry_after(seconds)
+    }
+
     /// Everything that could do the work is taken.
     pub(crate) fn busy(detail: impl Into<String>) -> Self {
         Self::new(Code::Busy, detail).retry_after(1)
@@ -98,6 +103,11 @@ impl Failure {
     pub(crate) fn because(mut self, cause: &dyn Error) -> Self {
         self.0.cause = Some(chain(cause));
         self
+    }
+
+    /// What is logged of it.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.0.cause.as_deref()
     }
 
     /// With the limit that was passed and the value that passed it.

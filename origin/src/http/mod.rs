@@ -9,4 +9,5 @@ pub(crate) mod edge;
 pub(crate) mod extract;
 pub(crate) mod failure;
 pub(crate) mod gate;
+pub(crate) mod if_match;
 pub(crate) mod linger;

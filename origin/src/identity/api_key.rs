@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::session::role_from_name;
-use crate::{database::DatabaseError, entropy::Entropy, hex};
+use crate::{database::DatabaseError, entropy::Entropy, hex, quota::Granted};
 
 /// How often `last_used_at` is written at most: a busy client costs no write per request.
 const USED_EVERY: Duration = Duration::seconds(60);
@@ -35,6 +35,7 @@ pub(crate) struct Stored {
     pub(crate) last_used_at: Option<OffsetDateTime>,
     /// Revision that settings are cached by.
     pub(crate) revision: u64,
+    pub(crate) granted: Granted,
 }
 
 /// Why a key does not count. The client is told none of it.
@@ -58,7 +59,8 @@ pub(crate) async fn find(
 ) -> Result<Result<Stored, Refusal>, DatabaseError> {
     let row = sqlx::query!(
         r#"select k.id, k.user_id, k.sha256, k.scopes, k.rate_limit, k.expires_at, k.last_used_at,
-                  u.email, u.role, u.active and not u.must_change_password as "may_act!", e.revision
+                  u.email, u.role, u.active and not u.must_change_password as "may_act!", e.revision,
+                  u.quota_image_process, u.quota_api_call, u.quota_until
            from api_keys k join users u on u.tenant_id = k.tenant_id and u.id = k.user_id cross join edge_state e
            where k.prefix = $1"#,
         key.prefix,
@@ -88,6 +90,11 @@ pub(crate) async fn find(
         expires_at: row.expires_at,
         last_used_at: row.last_used_at,
         revision: u64::try_from(row.revision).unwrap_or(0),
+        granted: Granted {
+            image_process: row.quota_image_process,
+            api_call: row.quota_api_call,
+            until: row.quota_until,
+        },
     }))
 }
 

@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::keyring::Keys;
-use crate::{clock::unix, database::DatabaseError};
+use crate::{clock::unix, database::DatabaseError, quota::Granted};
 
 /// Life of an access token.
 pub(crate) const TOKEN_LIFE: Duration = Duration::minutes(15);
@@ -133,6 +133,7 @@ pub(crate) struct Stored {
     pub(crate) epoch: u64,
     /// Revision that settings are cached by.
     pub(crate) revision: u64,
+    pub(crate) granted: Granted,
 }
 
 /// Loads a session with its user.
@@ -140,7 +141,8 @@ pub(crate) async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Opti
     let row = sqlx::query!(
         r#"select s.user_id, s.generation, s.epoch as session_epoch, s.created_at, s.last_seen_at,
                   s.ended_at is not null as "ended!", s.issued_at, s.key_id, s.rotation_key,
-                  u.email, u.role, u.active, u.must_change_password, e.epoch + t.epoch as "epoch!", e.revision
+                  u.email, u.role, u.active, u.must_change_password, e.epoch + t.epoch as "epoch!", e.revision,
+                  u.quota_image_process, u.quota_api_call, u.quota_until
            from sessions s join users u on u.tenant_id = s.tenant_id and u.id = s.user_id
                 join tenants t on t.id = s.tenant_id cross join edge_state e
            where s.id = $1"#,
@@ -165,6 +167,11 @@ pub(crate) async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Opti
         rotation_key: row.rotation_key.and_then(|key| key.try_into().ok()),
         epoch: count(row.epoch),
         revision: count(row.revision),
+        granted: Granted {
+            image_process: row.quota_image_process,
+            api_call: row.quota_api_call,
+            until: row.quota_until,
+        },
     }))
 }
 
@@ -315,7 +322,7 @@ pub(crate) async fn end_others(
 
 #[cfg(test)]
 mod tests {
-    use super::{Lifetimes, Refusal, Stored, check, role_from_name};
+    use super::{Granted, Lifetimes, Refusal, Stored, check, role_from_name};
     use kado_shared::{
         claims::{AccessClaims, Role},
         tenant::TenantId,
@@ -361,6 +368,7 @@ mod tests {
             rotation_key: None,
             epoch: 4,
             revision: 1,
+            granted: Granted::default(),
         }
     }
 

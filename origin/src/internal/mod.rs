@@ -6,6 +6,7 @@ mod edge_config;
 pub(crate) mod events;
 mod gateways;
 mod limit;
+mod quota;
 mod transform;
 
 use axum::{
@@ -32,6 +33,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/internal/blobs/u/{id}", get(blob::get_blob))
         .route(kado_shared::api_key::PATH, post(credentials::post_credentials))
         .route("/internal/limit", post(limit::post_limit))
+        .route(kado_shared::quota::PATH, post(quota::post_quota))
         .route(kado_shared::gateways::PATH, post(gateways::post_gateways))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

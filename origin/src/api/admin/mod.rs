@@ -1,7 +1,10 @@
 //! Administration of a tenant, for its users of role ADMIN. Every change is audited with before and after.
 
 pub(crate) mod api_keys;
+pub(crate) mod audit;
 pub(crate) mod maintenance;
 pub(crate) mod purge;
 pub(crate) mod sessions;
 pub(crate) mod settings;
+pub(crate) mod usage;
+pub(crate) mod users;

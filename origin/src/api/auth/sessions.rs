@@ -15,7 +15,7 @@ use crate::{
     audit,
     database::DatabaseError,
     http::{
-        authentication::{SignedIn, SignedInAtAll},
+        authentication::{Principal, SignedIn, SignedInAtAll},
         extract::IdInPath,
         failure::Failure,
     },
@@ -45,7 +45,18 @@ pub(crate) async fn get_sessions(
     SignedIn(principal): SignedIn,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Page<SessionView>>, Failure> {
-    let (limit, after) = parse_page(query.as_deref())?;
+    let page = page_of_user(&app, &principal, principal.user, query.as_deref()).await?;
+    Ok(Json(page))
+}
+
+/// Where a user of the caller's tenant is signed in.
+pub(crate) async fn page_of_user(
+    app: &App,
+    principal: &Principal,
+    user: Uuid,
+    query: Option<&str>,
+) -> Result<Page<SessionView>, Failure> {
+    let (limit, after) = parse_page(query)?;
     let now = app.clock.now();
     let mut transaction = app.database.begin(principal.caller.tenant).await?;
     let settings = app
@@ -61,7 +72,7 @@ pub(crate) async fn get_sessions(
            and s.last_seen_at >= $2 and s.created_at >= $3
            and ($4::timestamptz is null or (s.created_at, s.id) > ($4, $5::uuid))
          order by s.created_at, s.id limit $6",
-        principal.user,
+        user,
         now - idle,
         now - whole,
         after.map(|cursor| cursor.created_at),
@@ -76,7 +87,7 @@ pub(crate) async fn get_sessions(
         created_at: row.created_at,
         id: row.id,
     });
-    Ok(Json(page.map(|row| {
+    Ok(page.map(|row| {
         let ends: OffsetDateTime = (row.last_seen_at + idle).min(row.created_at + whole);
         SessionView {
             current: Some(row.id) == principal.session,
@@ -88,7 +99,7 @@ pub(crate) async fn get_sessions(
             expires_at: timestamp(ends),
             expires_in: (ends - now).whole_seconds(),
         }
-    })))
+    }))
 }
 
 pub(crate) async fn delete_session(

@@ -12,9 +12,11 @@ use axum::{
 use kado_imaging::{Format, ImageError, ImageInfo, Limits};
 use kado_shared::{
     problem::{Code, FieldError},
+    quota::{Action, Standing},
     tenant::TenantId,
 };
 use serde_json::json;
+use sqlx::PgConnection;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::timeout;
@@ -30,6 +32,7 @@ use crate::{
         authentication::{Principal, SignedIn},
         failure::Failure,
     },
+    quota::{self, Cost},
     service::App,
 };
 
@@ -59,6 +62,8 @@ pub(crate) enum UploadError {
     TooLarge { limit: u64, value: u64 },
     #[error(transparent)]
     Image(#[from] ImageError),
+    #[error("the user's quota is used up")]
+    Quota { standing: Standing, now: OffsetDateTime },
     #[error("too many uploads at once")]
     Busy,
     #[error("the database took too long")]
@@ -87,6 +92,7 @@ impl IntoResponse for UploadError {
             )
             .with_limit(limit, value),
             Self::Image(error) => image_failure(&error),
+            Self::Quota { standing, now } => quota::exceeded(Action::ImageProcess, standing, now),
             Self::Busy => Failure::busy("Too many uploads at this moment"),
             Self::Slow => Failure::unavailable("The database is not available at the moment"),
             Self::Blob(error) => Failure::unavailable("The blob store is not available at the moment").because(&error),
@@ -117,7 +123,7 @@ pub(crate) async fn post_image(
     request: Request,
 ) -> Result<Response, UploadError> {
     let _place = app.uploads.try_acquire().map_err(|_| UploadError::Busy)?;
-    let limit = within(STORE_TIMEOUT, size_limit(&app, &principal)).await?;
+    let limit = within(STORE_TIMEOUT, begin(&app, &principal)).await?;
     let declared = request
         .headers()
         .get(header::CONTENT_LENGTH)
@@ -139,8 +145,18 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, UploadE
     timeout(limit, work).await.map_err(|_| UploadError::Slow)?
 }
 
-async fn size_limit(app: &App, principal: &Principal) -> Result<u64, UploadError> {
+/// Answers the largest size, unless the quota is used up already: then no byte need be read.
+async fn begin(app: &App, principal: &Principal) -> Result<u64, UploadError> {
+    let now = app.clock.now();
     let mut transaction = app.database.begin(principal.caller.tenant).await?;
+    let account = principal.account(Action::ImageProcess);
+    let quota = principal.allowance.image_process;
+    let standing = quota::look(transaction.connection(), account, quota, now).await?;
+    principal.stands(standing);
+    if standing.remaining == 0 {
+        app.metrics.spent(Action::ImageProcess, 1, false);
+        return Err(UploadError::Quota { standing, now });
+    }
     let settings = app
         .settings
         .of_revision(transaction.connection(), principal.caller.tenant, principal.revision)
@@ -233,6 +249,7 @@ async fn store(app: &App, principal: &Principal, staged: Staged, info: &ImageInf
     let image = new_view(app.entropy.uuid(), info, bytes, now);
     announce_blob(app, tenant, &staged, now).await?;
     let mut transaction = app.database.begin(tenant).await?;
+    spend(app, transaction.connection(), principal, now).await?;
     lock_blob(transaction.connection(), tenant, hash).await?;
     sqlx::query!(
         "insert into blobs as b (tenant_id, sha256, bytes, reference_count, created_at) values ($1, $2, $3, 1, $4)
@@ -271,6 +288,29 @@ async fn store(app: &App, principal: &Principal, staged: Staged, info: &ImageInf
     }
     transaction.commit().await?;
     Ok(image)
+}
+
+/// Spends in the transaction that stores: an upload that fails, or that its client gives up, has cost nothing.
+async fn spend(
+    app: &App,
+    connection: &mut PgConnection,
+    principal: &Principal,
+    now: OffsetDateTime,
+) -> Result<(), UploadError> {
+    let cost = Cost {
+        count: 1,
+        limit: principal.allowance.image_process,
+        enforced: true,
+    };
+    let verdict = quota::spend(connection, principal.account(Action::ImageProcess), cost, now).await?;
+    let standing = verdict.standing;
+    principal.stands(standing);
+    app.metrics.spent(Action::ImageProcess, 1, verdict.admitted);
+    if verdict.admitted {
+        Ok(())
+    } else {
+        Err(UploadError::Quota { standing, now })
+    }
 }
 
 /// Writes a row without references before the file gets its place: should the process die in between, the sweep finds the
@@ -398,6 +438,41 @@ mod tests {
             (app.files(), app.count("select reference_count from blobs").await),
             (1, 8)
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_quota_holds_for_uploads_at_once_and_failed_ones_cost_nothing() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.user_token("user@localhost").await;
+        app.execute("update users set quota_image_process = 3, quota_until = timestamptz '2100-01-01'")
+            .await;
+        for _ in 0..2 {
+            let failed = app.upload(&token, b"no picture".to_vec()).await;
+            assert_eq!(
+                (failed.status, failed.header("x-user-ratelimit-remaining")),
+                (415, Some("3"))
+            );
+        }
+        let answers = futures_util::future::join_all((0..8).map(|n| app.upload(&token, png(9, n + 1)))).await;
+        let stored = answers.iter().filter(|answer| answer.status == 201).count();
+        assert_eq!((stored, app.files()), (3, 3));
+        for refused in answers.iter().filter(|answer| answer.status != 201) {
+            let body = refused.json();
+            assert_eq!(
+                (refused.status, &body["code"], &body["violated-policies"]),
+                (429, &json!("quota-exceeded"), &json!(["IMAGE_PROCESS"]))
+            );
+            // The clock of tests stands at a full hour.
+            assert_eq!(refused.header("retry-after"), Some("3600"));
+        }
+        app.nothing_stays_pending().await;
+        let spent = "select count from usage_records where action = 'IMAGE_PROCESS'";
+        assert_eq!(app.count(spent).await, 3);
+        let unread = app.upload_form(&token, b"no form".to_vec()).await;
+        assert_eq!(unread.status, 429, "nobody looks at what will not be stored");
+        app.clock.advance(time::Duration::hours(1));
+        let token = app.admin_token().await;
+        assert_eq!(app.upload(&token, png(1, 1)).await.status, 201, "the next hour");
     }
 
     #[tokio::test]

@@ -244,6 +244,9 @@ mod tests {
                 .await,
             1
         );
+        let spent = "select count from usage_records where action = 'API_CALL'";
+        // Making it, storing and listing; not what its scopes refused.
+        assert_eq!(app.count(spent).await, 3, "it spends its user's calls");
         app.clock.advance(Duration::hours(2));
         assert_eq!(app.get_as(&key, "/api/images").await.status, 401, "expired");
     }

@@ -1,0 +1,224 @@
+//! `POST /api/admin/users`: a new user, who has to choose a password of their own at the first sign-in.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use kado_shared::{
+    claims::Role,
+    problem::{Code, FieldError},
+    secret::Secret,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Row, UserView, name_of, role_name};
+use crate::{
+    audit,
+    database::DatabaseError,
+    http::{authentication::Administrator, extract::JsonBody, failure::Failure},
+    identity::{
+        email::Email,
+        password::{HashError, check_length},
+    },
+    service::App,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewUser {
+    email: String,
+    #[serde(default)]
+    role: Option<String>,
+    /// The first password; drawn where there is none.
+    #[serde(default)]
+    password: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Created {
+    /// The password that was drawn, in this one answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+    #[serde(flatten)]
+    view: UserView,
+}
+
+/// Why there is no new user.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CreateError {
+    #[error("the fields are not valid")]
+    Fields(Vec<FieldError>),
+    #[error("the address is another user's")]
+    Known,
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl IntoResponse for CreateError {
+    fn into_response(self) -> Response {
+        let failure = match self {
+            Self::Fields(errors) => Failure::fields(errors),
+            Self::Known => Failure::new(Code::Conflict, "There is a user of this address already"),
+            Self::Hash(error) => error.into(),
+            Self::Database(error) => error.into(),
+        };
+        failure.into_response()
+    }
+}
+
+pub(crate) async fn post_user(
+    State(app): State<App>,
+    Administrator(principal): Administrator,
+    JsonBody(body): JsonBody<NewUser>,
+) -> Result<Response, CreateError> {
+    let (email, role) = check(&body)?;
+    let (first, drawn) = match body.password {
+        Some(given) => (given, None),
+        None => {
+            let drawn = URL_SAFE_NO_PAD.encode(app.entropy.bytes::<18>());
+            (drawn.clone(), Some(drawn))
+        }
+    };
+    let hash = app.passwords.hash(Secret::new(first)).await?;
+    let (tenant, now) = (principal.caller.tenant, app.clock.now());
+    let row = Row {
+        id: app.entropy.uuid(),
+        email: email.as_str().to_owned(),
+        role: role.to_owned(),
+        active: true,
+        must_change_password: true,
+        created_at: now,
+        updated_at: now,
+        quota_image_process: None,
+        quota_api_call: None,
+        quota_until: None,
+    };
+    let mut transaction = app.database.begin(tenant).await?;
+    let inserted = sqlx::query!(
+        "insert into users (tenant_id, id, email, password_hash, role, must_change_password, created_at, updated_at)
+         values ($1, $2, $3, $4, $5, true, $6, $6) on conflict (tenant_id, email) do nothing",
+        tenant.0,
+        row.id,
+        row.email,
+        hash,
+        row.role,
+        now,
+    )
+    .execute(transaction.connection())
+    .await
+    .map_err(DatabaseError::from)?;
+    if inserted.rows_affected() == 0 {
+        return Err(CreateError::Known);
+    }
+    let mut entry = principal.entry(&app, "users.create");
+    entry.target = Some(row.id.to_string());
+    entry.after = Some(json!({ "email": row.email, "role": row.role, "active": true }));
+    audit::record(transaction.connection(), entry).await?;
+    transaction.commit().await?;
+    let location = HeaderValue::from_str(&format!("/api/admin/users/{}", row.id)).ok();
+    let created = Created {
+        password: drawn,
+        view: row.view(now),
+    };
+    let mut response = (StatusCode::CREATED, Json(created)).into_response();
+    if let Some(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Every fault at once.
+fn check(body: &NewUser) -> Result<(Email, &'static str), CreateError> {
+    let mut errors = Vec::new();
+    let mut complain = |field: &str, detail: String| {
+        errors.push(FieldError {
+            field: field.to_owned(),
+            detail,
+        });
+    };
+    let email = Email::parse(&body.email)
+        .map_err(|error| complain("email", error.to_string()))
+        .ok();
+    let role = match &body.role {
+        None => Some(name_of(Role::User)),
+        Some(text) => role_name(text).map_err(|detail| complain("role", detail)).ok(),
+    };
+    if let Some(Err(detail)) = body.password.as_deref().map(check_length) {
+        complain("password", detail);
+    }
+    match (email, role) {
+        (Some(email), Some(role)) if errors.is_empty() => Ok((email, role)),
+        _ => Err(CreateError::Fields(errors)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{api::testing::TestApp, telemetry::testing::Captured};
+    use serde_json::json;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_new_user_signs_in_and_chooses_a_password() {
+        let Some(app) = TestApp::start().await else { return };
+        let admin = app.admin_token().await;
+        let (captured, _guard) = Captured::start();
+        let body = json!({"email": " New@LocalHost", "role": "PREMIUM"});
+        let created = app.post_as(&admin, "/api/admin/users", &body).await;
+        assert_eq!(created.status, 201, "{}", created.text());
+        let user = created.json();
+        assert_eq!(
+            (&user["email"], &user["role"], &user["mustChangePassword"]),
+            (&json!("new@localhost"), &json!("PREMIUM"), &json!(true))
+        );
+        let location = created.header("location").unwrap();
+        assert_eq!(app.get_as(&admin, location).await.json()["id"], user["id"]);
+        let password = user["password"].as_str().unwrap();
+        let login = json!({"email": "new@localhost", "password": password});
+        let token = app.post("/api/auth/login", &login).await.json()["token"].clone();
+        let token = token.as_str().unwrap();
+        assert_eq!(app.get_as(token, "/api/images").await.status, 403, "the password first");
+        let change = json!({"currentPassword": password, "newPassword": "one of my own choice"});
+        assert_eq!(app.post_as(token, "/api/auth/password", &change).await.status, 204);
+        assert_eq!(app.get_as(token, "/api/images").await.status, 200);
+
+        assert_eq!(app.post_as(&admin, "/api/admin/users", &body).await.status, 409);
+        assert!(!captured.lines().iter().any(|line| line.to_string().contains(password)));
+        let told = format!("select count(*) from audit_logs where to_jsonb(audit_logs)::text like '%{password}%'");
+        assert_eq!(app.count(&told).await, 0);
+        assert_eq!(
+            app.count("select count(*) from audit_logs where action = 'users.create'")
+                .await,
+            1
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_wrong_is_named_all_at_once() {
+        let Some(app) = TestApp::start().await else { return };
+        let admin = app.admin_token().await;
+        let body = json!({"email": "nobody", "role": "admin", "password": "short"});
+        let answer = app.post_as(&admin, "/api/admin/users", &body).await;
+        let body = answer.json();
+        let fields: Vec<_> = body["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|error| error["field"].as_str().unwrap())
+            .collect();
+        assert_eq!((answer.status, fields), (400, vec!["email", "role", "password"]));
+        let body = json!({"email": "a@b", "active": false});
+        assert_eq!(app.post_as(&admin, "/api/admin/users", &body).await.status, 400);
+        let given = json!({"email": "a@b", "password": "given by an administrator"});
+        let created = app.post_as(&admin, "/api/admin/users", &given).await.json();
+        assert!(created.get("password").is_none() && created["role"] == "USER");
+        let user = app.user_token("user@localhost").await;
+        assert_eq!(app.post_as(&user, "/api/admin/users", &given).await.status, 403);
+    }
+}
