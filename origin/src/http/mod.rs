@@ -3,6 +3,7 @@
 //! Nothing here knows what an endpoint does.
 
 pub(crate) mod authentication;
+pub(crate) mod conditional;
 pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod edge;

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::State,
-    http::{HeaderMap, header},
+    http::HeaderMap,
     response::{IntoResponse, Response},
 };
 use kado_shared::{
@@ -15,7 +15,7 @@ use super::{MASK, list::answer};
 use crate::{
     audit,
     database::DatabaseError,
-    http::{authentication::Administrator, extract::JsonBody, failure::Failure},
+    http::{authentication::Administrator, conditional::if_match, extract::JsonBody, failure::Failure},
     service::App,
     settings::{self, Values},
 };
@@ -59,7 +59,7 @@ pub(crate) async fn patch_settings(
     let mut transaction = app.database.begin(tenant).await?;
     settings::lock(transaction.connection(), Some(tenant)).await?;
     let before = settings::load(transaction.connection(), tenant).await?;
-    if !matches(&headers, &before.etag()) {
+    if !if_match(&headers, &before.etag()) {
         return Err(ChangeError::Stale);
     }
     let (mut old, mut new) = (Values::new(), Values::new());
@@ -129,18 +129,6 @@ fn check(changes: &Map<String, Value>) -> Result<(), ChangeError> {
     } else {
         Err(ChangeError::Fields(errors))
     }
-}
-
-/// `If-Match` (RFC 9110, section 13.1.1): absent or `*` matches anything there is.
-fn matches(headers: &HeaderMap, etag: &str) -> bool {
-    let mut given = headers.get_all(header::IF_MATCH).iter().peekable();
-    if given.peek().is_none() {
-        return true;
-    }
-    given
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|tag| matches!(tag.trim(), "*") || tag.trim() == etag)
 }
 
 #[cfg(test)]
