@@ -19,6 +19,8 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/api/admin/sessions/revoke-all", &["POST"]),
     ("/api/admin/settings", &["GET", "PATCH"]),
     ("/api/admin/maintenance", &["GET", "PUT", "DELETE"]),
+    ("/api/admin/presets", &["GET", "POST"]),
+    ("/api/admin/presets/{name}", &["GET", "PATCH", "DELETE"]),
     ("/api/images", &["GET", "POST"]),
     ("/api/images/{id}", &["DELETE"]),
 ];

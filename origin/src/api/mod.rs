@@ -60,6 +60,16 @@ pub(crate) fn router(app: App) -> Router {
                 .put(admin::maintenance::put_maintenance)
                 .delete(admin::maintenance::delete_maintenance),
         )
+        .route(
+            "/api/admin/presets",
+            get(admin::presets::list::get_presets).post(admin::presets::create::post_preset),
+        )
+        .route(
+            "/api/admin/presets/{name}",
+            get(admin::presets::read::get_preset)
+                .patch(admin::presets::change::patch_preset)
+                .delete(admin::presets::delete::delete_preset),
+        )
         .route("/api/images/{id}", delete(images::delete::delete_image))
         .fallback(not_found)
         .layer(from_fn(within_deadline));

@@ -2,6 +2,7 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod maintenance;
+pub(crate) mod presets;
 pub(crate) mod purge;
 pub(crate) mod sessions;
 pub(crate) mod settings;
