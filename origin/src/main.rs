@@ -1,7 +1,8 @@
 //! `kado`: the axum service of the origin and every operation on it, as subcommands of one binary.
 //!
 //! * `cli`: the subcommands. `api`, `internal`: the routes, one endpoint a file. `http`: the shell around them.
-//! * `identity`: passwords, keys, sessions. `settings`, `presets`, `tenants`, `audit`, `blobs`: what the routes work on.
+//! * `identity`: passwords, keys, sessions. `settings`, `presets`, `content`, `tenants`, `audit`, `blobs`: what the routes
+//!   work on.
 //! * `limits`, `redis`: limits that several gateways share.
 //! * `database`: pools, transactions, migrations. `seal`: secrets at rest. `readiness`, `telemetry`: how it is watched.
 //!
@@ -14,6 +15,7 @@ mod blobs;
 mod cdn;
 mod cli;
 mod clock;
+mod content;
 mod database;
 mod entropy;
 mod heavy;

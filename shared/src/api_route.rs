@@ -21,6 +21,9 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/api/admin/maintenance", &["GET", "PUT", "DELETE"]),
     ("/api/admin/presets", &["GET", "POST"]),
     ("/api/admin/presets/{name}", &["GET", "PATCH", "DELETE"]),
+    ("/api/admin/content", &["GET", "POST"]),
+    ("/api/admin/content/{id}", &["GET", "PATCH", "DELETE"]),
+    ("/api/content/{section}", &["GET"]),
     ("/api/images", &["GET", "POST"]),
     ("/api/images/{id}", &["DELETE"]),
 ];

@@ -2,6 +2,7 @@
 
 mod admin;
 mod auth;
+mod content;
 mod health;
 mod images;
 mod page;
@@ -70,6 +71,17 @@ pub(crate) fn router(app: App) -> Router {
                 .patch(admin::presets::change::patch_preset)
                 .delete(admin::presets::delete::delete_preset),
         )
+        .route(
+            "/api/admin/content",
+            get(admin::content::list::get_content).post(admin::content::create::post_content),
+        )
+        .route(
+            "/api/admin/content/{id}",
+            get(admin::content::read::get_content_item)
+                .patch(admin::content::change::patch_content)
+                .delete(admin::content::delete::delete_content),
+        )
+        .route("/api/content/{section}", get(content::get_content))
         .route("/api/images/{id}", delete(images::delete::delete_image))
         .fallback(not_found)
         .layer(from_fn(within_deadline));

@@ -173,6 +173,8 @@ mod tests {
              insert into cache_purges (tenant_id, requested_at) select id, now() from tenants;
              insert into preset_generations select id, 'gofood', 2 from tenants;
              insert into presets (tenant_id, name, options, created_at, updated_at) select id, 'gofood', 'width=1', now(), now() from tenants;
+             insert into site_contents (tenant_id, id, section, key, value, type, created_at, updated_at)
+                 select id, gen_random_uuid(), 'home', 'title', 'a', 'TEXT', now(), now() from tenants;
              insert into address_keys (tenant_id, id, sealed_key, created_at) select id, 'abcdefgh', '', now() from tenants;
              insert into purge_deliveries (tenant_id, tags, created_at, next_at) select id, '{a}', now(), now() from tenants;",
         )

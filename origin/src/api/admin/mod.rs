@@ -1,6 +1,7 @@
 //! Administration of a tenant, for its users of role ADMIN. Every change is audited with before and after.
 
 pub(crate) mod api_keys;
+pub(crate) mod content;
 pub(crate) mod maintenance;
 pub(crate) mod presets;
 pub(crate) mod purge;
