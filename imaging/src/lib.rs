@@ -5,7 +5,7 @@
 //! in through [`Codecs`], and a caller's cancellation hook is asked wherever work is long.
 //!
 //! ```text
-//! ImageOptions::parse -> merge_under(preset) -> negotiate -> Resolved      (gateway)
+//! ImageOptions::parse -> Preset::fill -> negotiate -> Resolved              (gateway)
 //! Resolved::parse -> probe -> plan -> transform                                            (transform role, heavy lane)
 //! ```
 //!

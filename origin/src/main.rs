@@ -1,7 +1,8 @@
 //! `kado`: the axum service of the origin and every operation on it, as subcommands of one binary.
 //!
 //! * `cli`: the subcommands. `api`, `internal`: the routes, one endpoint a file. `http`: the shell around them.
-//! * `identity`: passwords, keys, sessions. `settings`, `tenants`, `audit`, `blobs`: what the routes work on.
+//! * `identity`: passwords, keys, sessions. `settings`, `presets`, `content`, `tenants`, `audit`, `blobs`: what the routes
+//!   work on.
 //! * `limits`, `redis`: limits that several gateways share.
 //! * `quota`: what users may spend in an hour, counted in the database alone.
 //! * `database`: pools, transactions, migrations. `seal`: secrets at rest. `readiness`, `telemetry`: how it is watched.
@@ -15,6 +16,7 @@ mod blobs;
 mod cdn;
 mod cli;
 mod clock;
+mod content;
 mod database;
 mod entropy;
 mod heavy;
@@ -24,6 +26,7 @@ mod identity;
 mod internal;
 mod limits;
 mod metrics;
+mod presets;
 mod purges;
 mod quota;
 mod readiness;

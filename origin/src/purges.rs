@@ -2,7 +2,7 @@
 //!
 //! Nothing here talks to an edge: a trigger raises the revision of the configuration, and every edge asks for that.
 
-use kado_imaging::ImageOptions;
+use kado_imaging::{ImageOptions, options::PresetName};
 use kado_shared::{
     edge_config::Purge,
     problem::FieldError,
@@ -87,11 +87,13 @@ impl Wanted {
             }
         }
         for (index, preset) in self.presets.iter().enumerate() {
-            if is_preset_name(preset) {
+            if PresetName::new(preset).is_some() {
                 order.presets.insert(preset.clone());
             } else {
-                let detail = "must be a preset's name: 1 to 64 of a-z, 0-9, _ and -";
-                faults.push(fault(format!("preset[{index}]"), detail.to_owned()));
+                faults.push(fault(
+                    format!("preset[{index}]"),
+                    format!("must be {}", PresetName::RULE),
+                ));
             }
         }
         if faults.is_empty() { Ok(order) } else { Err(faults) }
@@ -114,13 +116,6 @@ fn address_hash(address: &str, image_origin: &str, hosts: &[String]) -> Result<(
     let identity = purge::identity(read.source, image_origin).map_err(|error| error.to_string())?;
     let hash = purge::address_hash(&options.normal_form(), &identity);
     Ok((hash, purge::source_hash(&identity)))
-}
-
-fn is_preset_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-'))
 }
 
 /// What came of a purge.

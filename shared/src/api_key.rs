@@ -185,6 +185,8 @@ mod tests {
             ("POST", "/api/process", Requirement::Scope(Scope::Process)),
             ("GET", "/api/admin/settings", Requirement::Scope(Scope::AdminRead)),
             ("PATCH", "/api/admin/settings", Requirement::Scope(Scope::AdminWrite)),
+            ("GET", "/api/admin/presets/card", Requirement::Scope(Scope::AdminRead)),
+            ("DELETE", "/api/admin/content/1", Requirement::Scope(Scope::AdminWrite)),
             ("GET", "/api/admin/api-keys", Requirement::Session),
             ("DELETE", "/api/admin/api-keys/1", Requirement::Session),
             ("GET", "/api/auth/me", Requirement::Session),

@@ -25,6 +25,11 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/api/admin/users/{id}/sessions", &["GET", "DELETE"]),
     ("/api/admin/users/{id}/sessions/{session}", &["DELETE"]),
     ("/api/admin/maintenance", &["GET", "PUT", "DELETE"]),
+    ("/api/admin/presets", &["GET", "POST"]),
+    ("/api/admin/presets/{name}", &["GET", "PATCH", "DELETE"]),
+    ("/api/admin/content", &["GET", "POST"]),
+    ("/api/admin/content/{id}", &["GET", "PATCH", "DELETE"]),
+    ("/api/content/{section}", &["GET"]),
     ("/api/images", &["GET", "POST"]),
     ("/api/images/{id}", &["DELETE"]),
 ];

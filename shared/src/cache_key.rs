@@ -77,6 +77,7 @@ mod tests {
                 generation,
                 settings: BTreeMap::new(),
                 presets: BTreeMap::from([("raised".to_owned(), 1)]),
+                preset_options: BTreeMap::new(),
                 address_keys: vec![],
             },
             keys: vec![],

@@ -88,9 +88,23 @@ pub struct Tenant {
     /// Cache generations of presets, by name: only those that were ever raised.
     #[serde(default)]
     pub presets: BTreeMap<String, u64>,
+    /// What presets stand for, by name.
+    #[serde(default)]
+    pub preset_options: BTreeMap<String, Preset>,
     /// Keys that image addresses are signed with; all verify.
     #[serde(default)]
     pub address_keys: Vec<AddressKey>,
+}
+
+/// What a preset stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Preset {
+    /// Its options, in normal form.
+    pub options: String,
+    /// Whether pictures made by it may carry the tenant's mark.
+    #[serde(default)]
+    pub branding: bool,
 }
 
 /// One purged address or source.
@@ -201,6 +215,7 @@ mod tests {
                 generation: 1,
                 settings: BTreeMap::new(),
                 presets: BTreeMap::new(),
+                preset_options: BTreeMap::new(),
                 address_keys: vec![],
             },
             keys: vec![],
@@ -215,6 +230,19 @@ mod tests {
         let mut value = serde_json::to_value(config()).unwrap();
         value["invented"] = serde_json::json!({"later": true});
         value["tenant"]["invented"] = serde_json::json!(1);
+        assert_eq!(
+            EdgeConfig::from_json(&serde_json::to_vec(&value).unwrap()),
+            Ok(config())
+        );
+    }
+
+    #[test]
+    fn an_older_origin_can_serve_a_newer_edge() {
+        let mut value = serde_json::to_value(config()).unwrap();
+        let tenant = value["tenant"].as_object_mut().unwrap();
+        for later in ["presets", "presetOptions", "addressKeys"] {
+            assert!(tenant.remove(later).is_some(), "{later}");
+        }
         assert_eq!(
             EdgeConfig::from_json(&serde_json::to_vec(&value).unwrap()),
             Ok(config())

@@ -122,6 +122,7 @@ mod tests {
                 name: "a".into(),
                 generation: 1,
                 settings: BTreeMap::new(),
+                preset_options: BTreeMap::new(),
                 address_keys: Vec::new(),
                 presets: BTreeMap::new(),
             },

@@ -161,7 +161,7 @@ fn signatures_and_presets_that_the_site_does_not_have_are_refused_not_ignored() 
     let signed = format!("w=20,exp=4102444800,sig={}", "0".repeat(64));
     let answer = site.image(&signed, &source)?;
     assert_eq!(answer.outcome(), (403, "bad-signature".to_owned()));
-    let answer = site.image("w=20,preset=gofood", &source)?;
+    let answer = site.image("w=20,preset=nowhere", &source)?;
     assert_eq!(answer.outcome(), (400, "bad-options".to_owned()));
     assert_eq!(answer.json()["errors"][0]["field"], "preset");
     Ok(())

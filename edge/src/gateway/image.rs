@@ -2,12 +2,13 @@
 
 use kado_imaging::{
     ClientHints, ENGINE, Encoders, ImageOptions, OptionError, SignedPath, negotiate,
-    options::{Color, Decimal, Draw, Gravity, Overlay, PresetName},
+    options::{Color, Decimal, Draw, Gravity, Overlay, Preset, PresetName},
 };
 use kado_shared::{
     address_signature::{self, Refused},
     cache_key,
     conditional::{self, Selection},
+    edge_config,
     job::{JobLimits, JobSource, TransformJob, VERSION},
     lifetime::Condition,
     problem::{Code, FieldError, Problem},
@@ -15,6 +16,7 @@ use kado_shared::{
     settings::Settings,
     source::{Source, SourceError, Target},
 };
+use std::collections::BTreeMap;
 use worker::Context;
 
 use super::{
@@ -245,16 +247,16 @@ fn order(
     source: &str,
 ) -> Result<(Order, Vec<&'static str>), Refusal> {
     let options = ImageOptions::parse(options).map_err(|errors| bad_options(&errors))?;
-    check_site(&options)?;
-    check_overlay(&options)?;
-    let may_redirect = options.onerror.is_some() && options.sig.is_none();
-    // An address is purged as it was asked for, before it is negotiated.
+    // An address is purged as it was asked for, before its preset is expanded and it is negotiated.
     let asked = if snapshot.purges.is_empty() {
         String::new()
     } else {
         options.normal_form()
     };
     let preset = options.preset.clone();
+    let options = expanded(options, &snapshot.config.tenant.preset_options)?;
+    check_overlay(&options)?;
+    let may_redirect = options.onerror.is_some() && options.sig.is_none();
     let hints = ClientHints::from_headers(|name| exchange.header(name));
     let negotiated = negotiate(options, &hints, ENCODERS);
     let settings = &snapshot.settings;
@@ -316,14 +318,23 @@ fn order(
     ))
 }
 
-/// What only the site can give a meaning to: without presets no name is one's.
-fn check_site(options: &ImageOptions) -> Result<(), Refusal> {
-    options.preset.as_ref().map_or(Ok(()), |name| {
-        Err(bad_option(
-            "preset",
-            format!("preset: this site has none that is named '{name}'"),
-        ))
-    })
+/// The options, filled with those of the preset that they name.
+fn expanded(options: ImageOptions, presets: &BTreeMap<String, edge_config::Preset>) -> Result<ImageOptions, Refusal> {
+    let Some(name) = &options.preset else {
+        return Ok(options);
+    };
+    let Some(stored) = presets.get(name.as_str()) else {
+        let detail = format!("preset: this site has none that is named '{name}'");
+        return Err(bad_option("preset", detail));
+    };
+    match Preset::parse(&stored.options, stored.branding) {
+        Ok(preset) => Ok(preset.fill(options)),
+        // The origin took it: it knows options that this edge, which is older, does not.
+        Err(_) => {
+            let detail = format!("the preset '{name}' has options that this edge does not know yet");
+            Err(Refusal::new(Code::Unavailable, detail).with("retry-after", "30"))
+        }
+    }
 }
 
 /// A picture to draw is a stored original, which an identifier of another form cannot be.
@@ -441,7 +452,34 @@ fn out_of_range(length: String) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::names_us;
+    use super::{edge_config, expanded, names_us};
+    use kado_imaging::ImageOptions;
+
+    #[test]
+    fn a_preset_is_expanded_refused_where_it_is_not_there_and_never_done_in_part() {
+        let stored = |options: &str, branding| edge_config::Preset {
+            options: options.to_owned(),
+            branding,
+        };
+        let presets = [
+            ("card".to_owned(), stored("fit=cover,height=300,width=400", true)),
+            ("later".to_owned(), stored("invented=1,width=400", false)),
+        ]
+        .into();
+        let expand = |address: &str| {
+            let options = ImageOptions::parse(address).unwrap();
+            expanded(options, &presets).map(|options| options.normal_form())
+        };
+        assert_eq!(expand("w=40").unwrap(), "width=40");
+        assert_eq!(expand("p=card").unwrap(), "fit=cover,height=300,width=400");
+        assert_eq!(expand("p=card,w=40,fit=scale-down").unwrap(), "height=300,width=40");
+        let refusal = |address: &str| {
+            let problem = expand(address).unwrap_err().problem;
+            (problem.status, problem.code)
+        };
+        assert_eq!(refusal("p=nowhere"), (400, "bad-options"));
+        assert_eq!(refusal("p=later"), (503, "unavailable"));
+    }
 
     #[test]
     fn a_loop_is_seen_among_other_hops() {

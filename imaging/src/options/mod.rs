@@ -10,6 +10,7 @@ mod effects;
 mod error;
 mod geometry;
 mod output;
+mod preset;
 mod segment;
 mod signed;
 mod value;
@@ -22,7 +23,8 @@ pub use effects::{Blur, Brightness, Contrast, FilterName, Gamma, Saturation, Sha
 pub(crate) use error::describe;
 pub use error::{Fault, OptionError};
 pub use geometry::{Dpr, Fit, Flip, Gravity, Height, MAX_SIDE, Rotate, Upscale, Width, Zoom};
-pub use output::{Compression, MaxBytes, Metadata, OnError, OutputFormat, PresetName, Quality};
+pub use output::{Compression, MaxBytes, Metadata, OnError, OutputFormat, Quality};
+pub use preset::{Preset, PresetName};
 pub use signed::SignedPath;
 pub use value::Switch;
 
@@ -53,9 +55,11 @@ macro_rules! options {
 
             /// Puts these options over a preset's: where both speak, these win.
             ///
-            /// The preset's name is gone afterwards: what it stood for is in.
+            /// The preset's name is gone afterwards: what it stood for is in. What contradicts these options is not: who
+            /// says how to trim is not answered with what is left of the preset's way.
             #[must_use]
             pub fn merge_under(self, preset: &Self) -> Self {
+                let preset = &preset.beside(&self);
                 let mut merged = Self {
                     $($field: self.$field.or_else(|| preset.$field.clone()),)*
                     exp: self.exp,
@@ -244,6 +248,31 @@ impl ImageOptions {
         }
     }
 
+    /// What of a preset does not contradict an address.
+    fn beside(&self, address: &Self) -> Self {
+        let mut rest = self.clone();
+        let rectangle = address.trims_to_rectangle();
+        if rectangle {
+            rest.trim = None;
+        }
+        if address.trim.is_some() {
+            rest.trim_left = None;
+            rest.trim_top = None;
+            rest.trim_width = None;
+            rest.trim_height = None;
+        }
+        if rectangle || address.trim.as_ref().is_some_and(|trim| *trim != Trim::Border) {
+            rest.trim_border_color = None;
+            rest.trim_border_keep = None;
+            rest.trim_border_tolerance = None;
+        }
+        rest
+    }
+
+    const fn trims_to_rectangle(&self) -> bool {
+        self.trim_left.is_some() || self.trim_top.is_some() || self.trim_width.is_some() || self.trim_height.is_some()
+    }
+
     /// Options that contradict each other.
     fn conflicts(&self) -> Vec<OptionError> {
         let mut errors = Vec::new();
@@ -252,12 +281,8 @@ impl ImageOptions {
                 errors.push(OptionError::new(name, "", Fault::Conflict, rule));
             }
         };
-        let rectangle = self.trim_left.is_some()
-            || self.trim_top.is_some()
-            || self.trim_width.is_some()
-            || self.trim_height.is_some();
         conflict(
-            rectangle && self.trim.is_some(),
+            self.trims_to_rectangle() && self.trim.is_some(),
             "trim",
             "either trim or trim.left, trim.top, trim.width and trim.height",
         );

@@ -126,30 +126,3 @@ impl OptionValue for MaxBytes {
         whole(text, 1, 100 * 1024 * 1024).map(Self)
     }
 }
-
-/// Name of a preset.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PresetName(String);
-
-impl PresetName {
-    /// 1 to 64 of `a-z 0-9 _ -`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for PresetName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl OptionValue for PresetName {
-    const ALLOWED: &'static str = "a preset's name: 1 to 64 of a-z, 0-9, _ and -";
-
-    fn parse(text: &str) -> Option<Self> {
-        let name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
-        ((1..=64).contains(&text.len()) && text.bytes().all(name)).then(|| Self(text.to_owned()))
-    }
-}

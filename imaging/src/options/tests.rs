@@ -127,6 +127,29 @@ fn branding_needs_the_address_and_the_preset() {
 }
 
 #[test]
+fn who_says_how_to_trim_gets_nothing_of_the_presets_way() {
+    for (address, preset, normal) in [
+        ("trim=1;2;3;4", "trim=border,trim.border.keep=4", "trim=1;2;3;4"),
+        ("trim.left=5", "trim=border,trim.border.color=red", "trim.left=5"),
+        ("trim.left=5", "trim=1;2;3;4", "trim.left=5"),
+        ("trim=border", "trim.left=5,trim.width=9", "trim=border"),
+        (
+            "trim=border",
+            "trim=border,trim.border.keep=4",
+            "trim=border,trim.border.keep=4",
+        ),
+        ("trim.left=5", "trim.left=7,trim.top=8", "trim.left=5,trim.top=8"),
+        ("trim=0;0;0;0", "trim=border,trim.border.keep=4", ""),
+    ] {
+        assert_eq!(
+            parse(address).merge_under(&parse(preset)).normal_form(),
+            normal,
+            "{address} over {preset}"
+        );
+    }
+}
+
+#[test]
 fn options_that_contradict_each_other_are_refused() {
     assert_eq!(
         faults("trim=1;1;1;1,trim.left=4"),
@@ -191,7 +214,48 @@ fn option() -> impl Strategy<Value = (usize, String)> {
     ]
 }
 
+/// Options without a preset, and at most one way to trim.
+fn options_of_a_preset() -> impl Strategy<Value = String> {
+    let trim = prop_oneof![
+        Just(""),
+        Just("trim=1;2;3;4"),
+        Just("trim=border"),
+        Just("trim=border,trim.border.keep=4,trim.border.tolerance=9"),
+        Just("trim.left=3,trim.width=9"),
+        Just("trim=0;0;0;0"),
+    ];
+    let branding = prop_oneof![Just(""), Just("branding=true"), Just("branding=false")];
+    (proptest::collection::vec(option(), 0..8), trim, branding).prop_map(|(mut options, trim, branding)| {
+        options.retain(|(kind, _)| ![7, 11].contains(kind));
+        options.sort_by_key(|(kind, _)| *kind);
+        options.dedup_by_key(|(kind, _)| *kind);
+        let texts = options.iter().map(|(_, text)| text.as_str());
+        texts.chain([trim, branding]).collect::<Vec<_>>().join(",")
+    })
+}
+
 proptest! {
+    #[test]
+    fn what_an_address_says_wins_over_its_preset(
+        address in options_of_a_preset(),
+        preset in options_of_a_preset(),
+        allowed in any::<bool>(),
+    ) {
+        let allowed = allowed || preset.ends_with("branding=true");
+        let given = parse(&format!("preset=a,{address}"));
+        let filled = Preset::parse(&preset, allowed).unwrap().fill(given.clone());
+        prop_assert_eq!(&filled.preset, &None);
+        // Whatever was given is there as it was given; the mark alone also needs to be allowed.
+        for part in parse(&address).parts() {
+            prop_assert!(part.0 == "branding" || filled.parts().contains(&part), "{:?}", part);
+        }
+        prop_assert!(allowed || !filled.branding.is_some_and(|on| on.0));
+        prop_assert_eq!(&given.merge_under(&filled), &filled);
+        // What comes of it is an address like any other, in one spelling.
+        let normal = filled.normal_form();
+        prop_assert_eq!(parse(&normal).normal_form(), normal);
+    }
+
     #[test]
     fn normal_form_is_idempotent_and_ignores_order(options in proptest::collection::vec(option(), 0..10), seed in any::<u64>()) {
         let mut options = options;

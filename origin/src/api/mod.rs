@@ -2,6 +2,7 @@
 
 mod admin;
 mod auth;
+mod content;
 mod csv;
 #[cfg(test)]
 mod faults;
@@ -81,6 +82,27 @@ pub(crate) fn router(app: App) -> Router {
                 .put(admin::maintenance::put_maintenance)
                 .delete(admin::maintenance::delete_maintenance),
         )
+        .route(
+            "/api/admin/presets",
+            get(admin::presets::list::get_presets).post(admin::presets::create::post_preset),
+        )
+        .route(
+            "/api/admin/presets/{name}",
+            get(admin::presets::read::get_preset)
+                .patch(admin::presets::change::patch_preset)
+                .delete(admin::presets::delete::delete_preset),
+        )
+        .route(
+            "/api/admin/content",
+            get(admin::content::list::get_content).post(admin::content::create::post_content),
+        )
+        .route(
+            "/api/admin/content/{id}",
+            get(admin::content::read::get_content_item)
+                .patch(admin::content::change::patch_content)
+                .delete(admin::content::delete::delete_content),
+        )
+        .route("/api/content/{section}", get(content::get_content))
         .route("/api/images/{id}", delete(images::delete::delete_image))
         .fallback(not_found)
         .layer(from_fn(within_deadline));

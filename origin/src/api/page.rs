@@ -44,11 +44,11 @@ impl<T> Page<T> {
 /// How many rows are asked for, and after which one.
 pub(crate) fn parse_page(query: Option<&str>) -> Result<(i64, Option<Cursor>), Failure> {
     let [limit, cursor] = query_pairs(query, ["limit", "cursor"])?;
-    position(limit, cursor)
+    page_of(limit, cursor)
 }
 
-/// The same of parameters that were read together with others.
-pub(crate) fn position(limit: Option<String>, cursor: Option<String>) -> Result<(i64, Option<Cursor>), Failure> {
+/// The same of parameters that were read already, for lists that take further ones.
+pub(crate) fn page_of(limit: Option<String>, cursor: Option<String>) -> Result<(i64, Option<Cursor>), Failure> {
     let limit = limit.map_or(Ok(DEFAULT_LIMIT), |text| parse_limit(&text))?;
     Ok((limit, cursor.map(|text| Cursor::parse(&text)).transpose()?))
 }

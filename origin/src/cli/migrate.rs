@@ -77,7 +77,9 @@ fn told(what: &str, versions: &[i64]) -> String {
 #[cfg(test)]
 mod tests {
     use crate::{
+        clock::{Clock, testing::ManualClock},
         database::migration::{self, Passwords},
+        presets,
         testing::TestDatabase,
     };
     use sqlx::PgPool;
@@ -172,6 +174,9 @@ mod tests {
              insert into quota_receipts select tenant_id, gen_random_uuid(), id, 'IMAGE_PROCESS', now(), 1, false, now() from users;
              insert into cache_purges (tenant_id, requested_at) select id, now() from tenants;
              insert into preset_generations select id, 'gofood', 2 from tenants;
+             insert into presets (tenant_id, name, options, created_at, updated_at) select id, 'gofood', 'width=1', now(), now() from tenants;
+             insert into site_contents (tenant_id, id, section, key, value, type, created_at, updated_at)
+                 select id, gen_random_uuid(), 'home', 'title', 'a', 'TEXT', now(), now() from tenants;
              insert into address_keys (tenant_id, id, sealed_key, created_at) select id, 'abcdefgh', '', now() from tenants;
              insert into purge_deliveries (tenant_id, tags, created_at, next_at) select id, '{a}', now(), now() from tenants;",
         )
@@ -225,6 +230,43 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(tenants, 0);
+    }
+
+    #[tokio::test]
+    async fn tenants_that_are_there_already_get_the_presets_that_new_ones_begin_with() {
+        let Some(database) = TestDatabase::create().await else {
+            return;
+        };
+        let pool = database.superuser();
+        let mut connection = pool.acquire().await.unwrap();
+        let steps = migration::status(&mut connection).await.unwrap();
+        let newer = steps.iter().filter(|step| step.version >= 40).count();
+        migration::down(&mut connection, newer).await.unwrap();
+        sqlx::raw_sql("insert into tenants (name) values ('old')")
+            .execute(pool)
+            .await
+            .unwrap();
+        migration::up(&mut connection, &Passwords::default()).await.unwrap();
+        let new: uuid::Uuid = sqlx::query_scalar("insert into tenants (name) values ('new') returning id")
+            .fetch_one(pool)
+            .await
+            .unwrap();
+        let now = ManualClock::default().now();
+        presets::seed(&mut connection, kado_shared::tenant::TenantId(new), now)
+            .await
+            .unwrap();
+        let presets_of = async |name: &str| {
+            sqlx::query_scalar::<_, serde_json::Value>(
+                "select jsonb_agg(jsonb_build_array(p.name, options, title, description, branding) order by p.created_at, p.id)
+                 from presets p join tenants t on t.id = p.tenant_id where t.name = $1",
+            )
+            .bind(name)
+            .fetch_one(pool)
+            .await
+            .unwrap()
+        };
+        assert_eq!(presets_of("new").await.as_array().map(Vec::len), Some(6));
+        assert_eq!(presets_of("old").await, presets_of("new").await);
     }
 
     #[tokio::test]

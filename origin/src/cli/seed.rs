@@ -248,8 +248,22 @@ mod tests {
             first.tenant && first.admin && first.hosts == hosts && first.settings > 10,
             "{first:?}"
         );
+        let presets = async || {
+            let count = "select count(*) from presets where name <> 'gofood'";
+            sqlx::query_scalar::<_, i64>(count)
+                .fetch_one(database.superuser())
+                .await
+                .unwrap()
+        };
+        assert_eq!(presets().await, 5);
+        // What an administrator has deleted stays deleted.
+        sqlx::query("delete from presets where name in ('gofood', 'general')")
+            .execute(database.superuser())
+            .await
+            .unwrap();
         let second = seed(&mut connection, &hosts, &email, &password, now).await.unwrap();
         assert_eq!(second, Seeded::default());
+        assert_eq!(presets().await, 4);
         let must_change: bool = sqlx::query_scalar("select must_change_password from users")
             .fetch_one(database.superuser())
             .await

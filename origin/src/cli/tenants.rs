@@ -2,7 +2,10 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Subcommand;
-use kado_shared::{secret::Secret, tenant::normalize_host};
+use kado_shared::{
+    secret::Secret,
+    tenant::{TenantId, normalize_host},
+};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use std::process::ExitCode;
@@ -19,6 +22,7 @@ use crate::{
         email::Email,
         password::{check_length, hash_now},
     },
+    presets,
 };
 
 /// Flags of `kado tenants`.
@@ -143,6 +147,7 @@ impl FirstPassword {
     }
 }
 
+/// Makes a tenant, with the presets that each begins with.
 pub(super) async fn insert_tenant(
     connection: &mut PgConnection,
     name: &str,
@@ -157,6 +162,7 @@ pub(super) async fn insert_tenant(
     .await?;
     let after = Some(json!({ "name": name }));
     audit::record(connection, operator_entry(id, "tenants.create", after, now)).await?;
+    presets::seed(connection, TenantId(id), now).await?;
     Ok(id)
 }
 

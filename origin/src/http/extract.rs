@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use kado_shared::problem::{Code, FieldError};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -195,6 +195,26 @@ fn identifier(text: &str) -> Result<Uuid, Failure> {
 
 fn nothing_there() -> Failure {
     Failure::new(Code::NotFound, "There is nothing at this address")
+}
+
+/// A name in the path. What is no text names nothing: 404.
+#[derive(Clone, Debug)]
+pub(crate) struct NameInPath(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for NameInPath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) if !name.contains('\0') => Ok(Self(name)),
+            _ => Err(nothing_there()),
+        }
+    }
+}
+
+/// A field of a change: absent it stays as it is, so `null` must not mean the same.
+pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(field: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(field).map(Some)
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 //! Nothing here knows what an endpoint does.
 
 pub(crate) mod authentication;
+pub(crate) mod conditional;
 pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod edge;
 pub(crate) mod extract;
 pub(crate) mod failure;
 pub(crate) mod gate;
-pub(crate) mod if_match;
 pub(crate) mod linger;

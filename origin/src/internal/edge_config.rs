@@ -25,7 +25,7 @@ use crate::{
         keyring::{self, KeyringError},
         session::TOKEN_LIFE,
     },
-    purges,
+    presets, purges,
     service::App,
     settings,
 };
@@ -143,7 +143,8 @@ async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Re
     let layers = settings::load(connection, site.tenant).await?;
     let revoked = load_revoked(connection, site.tenant, app.clock.now()).await?;
     let purges = purges::for_edge(connection, site.tenant, app.clock.now()).await?;
-    let presets = purges::preset_generations(connection, site.tenant).await?;
+    let generations = purges::preset_generations(connection, site.tenant).await?;
+    let preset_options = presets::for_edge(connection, site.tenant).await?;
     let address_keys = address_keys::active(connection, site.tenant, &app.address_sealer).await?;
     let keys = keyring::published(connection, app.clock.now()).await?;
     Ok(EdgeConfig {
@@ -161,7 +162,8 @@ async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Re
             name: site.name,
             generation: count(site.tenant_generation),
             settings: layers.for_edge(),
-            presets,
+            presets: generations,
+            preset_options,
             address_keys,
         },
         keys,

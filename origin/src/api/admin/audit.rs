@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::{
     api::{
         csv::{self, Batch},
-        page::{Cursor, Page, parse_moment, position, timestamp},
+        page::{Cursor, Page, page_of, parse_moment, timestamp},
     },
     database::DatabaseError,
     http::{authentication::Administrator, extract::query_pairs, failure::Failure},
@@ -140,7 +140,7 @@ pub(crate) async fn get_audit(
         csv::refuse_position(limit.as_deref(), cursor.as_deref())?;
         return export(app, tenant, filters).await;
     }
-    let (limit, after) = position(limit, cursor)?;
+    let (limit, after) = page_of(limit, cursor)?;
     let rows = find(&app, tenant, &filters, after, limit).await?;
     let page = Page::of(rows, limit, Row::position);
     Ok(Json(page.map(Row::view)).into_response())

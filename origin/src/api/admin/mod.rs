@@ -2,7 +2,9 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod audit;
+pub(crate) mod content;
 pub(crate) mod maintenance;
+pub(crate) mod presets;
 pub(crate) mod purge;
 pub(crate) mod sessions;
 pub(crate) mod settings;

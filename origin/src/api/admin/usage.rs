@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    api::page::{Cursor, Page, parse_moment, position, timestamp},
+    api::page::{Cursor, Page, page_of, parse_moment, timestamp},
     database::DatabaseError,
     http::{authentication::Administrator, extract::query_pairs, failure::Failure},
     service::App,
@@ -55,7 +55,7 @@ pub(crate) async fn get_usage(
     let names = ["limit", "cursor", "from", "to", "user", "action"];
     let [limit, cursor, from, to, user, action] = query_pairs(query.as_deref(), names)?;
     let filters = parse([from, to, user, action])?;
-    let (limit, after) = position(limit, cursor)?;
+    let (limit, after) = page_of(limit, cursor)?;
     let mut transaction = app.database.begin(principal.caller.tenant).await?;
     let rows = sqlx::query!(
         r#"select spent.hour, spent.user_id, spent.image_process as "image_process!", spent.api_call as "api_call!", u.email

@@ -15,7 +15,7 @@ use super::{MASK, list::answer};
 use crate::{
     audit,
     database::DatabaseError,
-    http::{authentication::Administrator, extract::JsonBody, failure::Failure, if_match},
+    http::{authentication::Administrator, conditional::if_match, extract::JsonBody, failure::Failure},
     service::App,
     settings::{self, Values},
 };
@@ -59,7 +59,7 @@ pub(crate) async fn patch_settings(
     let mut transaction = app.database.begin(tenant).await?;
     settings::lock(transaction.connection(), Some(tenant)).await?;
     let before = settings::load(transaction.connection(), tenant).await?;
-    if !if_match::holds(&headers, &before.etag()) {
+    if !if_match(&headers, &before.etag()) {
         return Err(ChangeError::Stale);
     }
     let (mut old, mut new) = (Values::new(), Values::new());

@@ -25,9 +25,9 @@ use crate::{
     database::DatabaseError,
     http::{
         authentication::Administrator,
+        conditional::if_match,
         extract::{IdInPath, JsonBody},
         failure::Failure,
-        if_match,
     },
     identity::session,
     quota::Granted,
@@ -126,7 +126,7 @@ pub(crate) async fn patch_user(
     let administrators = lock_administrators(connection).await?;
     lock_user(connection, id).await?;
     let before = load(connection, id).await?.ok_or(ChangeError::NoUser)?;
-    if !if_match::holds(&headers, &before.etag()) {
+    if !if_match(&headers, &before.etag()) {
         return Err(ChangeError::Stale);
     }
     let after = apply(&before, &wanted, now);

@@ -13,7 +13,7 @@ use super::{Row, role_name};
 use crate::{
     api::{
         csv::{self, Batch},
-        page::{Cursor, Page, position, timestamp},
+        page::{Cursor, Page, page_of, timestamp},
     },
     database::DatabaseError,
     http::{authentication::Administrator, extract::query_pairs, failure::Failure},
@@ -56,7 +56,7 @@ pub(crate) async fn get_users(
         csv::refuse_position(limit.as_deref(), cursor.as_deref())?;
         return export(app, tenant, filters).await;
     }
-    let (limit, after) = position(limit, cursor)?;
+    let (limit, after) = page_of(limit, cursor)?;
     let rows = find(&app, tenant, &filters, after, limit).await?;
     let now = app.clock.now();
     Ok(Json(page(rows, limit).map(|row| row.view(now))).into_response())
