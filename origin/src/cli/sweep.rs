@@ -1,13 +1,21 @@
 //! What nobody asks for any more, removed now and then: old sessions and delays, bytes without pictures, remains of
-//! uploads, purges that outlived every cached picture.
+//! uploads, purges that outlived every cached picture, signing keys that nobody comes with any more, originals of tenants
+//! that were deleted.
 
 use kado_shared::tenant::TenantId;
 use std::time::{Duration, SystemTime};
 use time::Duration as Span;
 
 use crate::{
-    api::remove_unreferenced, blobs::BlobHash, database::DatabaseError, http::failure::chain,
-    internal::events::KEEP_EVENTS, limits, purges, service::App,
+    api::remove_unreferenced,
+    audit::{self, Actor, Entry},
+    blobs::BlobHash,
+    database::DatabaseError,
+    http::failure::chain,
+    identity::key_rotation,
+    internal::events::KEEP_EVENTS,
+    limits, purges,
+    service::App,
 };
 
 /// Time between sweeps.
@@ -20,6 +28,8 @@ const OLDEST_SESSION: Span = Span::days(365);
 const KEEP_DELAYS: Span = Span::hours(1);
 /// No upload takes that long.
 const KEEP_PENDING: Duration = Duration::from_secs(6 * 3600);
+/// How long a deleted tenant's originals are looked for: longer than an upload takes.
+const KEEP_DELETED: Span = Span::days(1);
 /// Most rows of one statement.
 const BATCH: i64 = 1000;
 
@@ -42,8 +52,20 @@ pub(super) async fn forever(app: App) -> ! {
                     pending,
                     purges,
                     events,
+                    keys,
+                    originals,
                 } = swept;
-                tracing::info!(event = "swept", sessions, delays, blobs, pending, purges, events);
+                tracing::info!(
+                    event = "swept",
+                    sessions,
+                    delays,
+                    blobs,
+                    pending,
+                    purges,
+                    events,
+                    keys,
+                    originals
+                );
             }
             // The next round tries again.
             Err(error) => tracing::warn!(event = "sweep-failed", error = %chain(&error)),
@@ -53,7 +75,7 @@ pub(super) async fn forever(app: App) -> ! {
 
 /// How many of each were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Swept {
+pub(super) struct Swept {
     sessions: u64,
     delays: u64,
     blobs: u64,
@@ -61,9 +83,13 @@ struct Swept {
     purges: u64,
     /// Events, and what is kept of counts.
     events: u64,
+    /// Signing keys that were retired.
+    keys: usize,
+    /// Originals of deleted tenants.
+    originals: u64,
 }
 
-async fn once(app: &App) -> Result<Swept, DatabaseError> {
+pub(super) async fn once(app: &App) -> Result<Swept, DatabaseError> {
     let (pool, now) = (app.database.system(), app.clock.now());
     let sessions = sqlx::query!(
         "delete from sessions where (tenant_id, id) in
@@ -112,7 +138,56 @@ async fn once(app: &App) -> Result<Swept, DatabaseError> {
         pending,
         purges,
         events: sweep_events(app).await?,
+        keys: retire_keys(app).await?,
+        originals: sweep_deleted_tenants(app).await?,
     })
+}
+
+/// Retires signing keys whose time has passed.
+async fn retire_keys(app: &App) -> Result<usize, DatabaseError> {
+    let now = app.clock.now();
+    let mut transaction = app.database.system().begin().await?;
+    let retired = key_rotation::retire_due(&mut transaction, now).await?;
+    for kid in &retired {
+        let entry = Entry {
+            tenant: None,
+            at: now,
+            actor: Actor::System,
+            action: "keys.retire",
+            target: Some(kid.clone()),
+            before: None,
+            after: None,
+            request_id: None,
+            client_ip: None,
+        };
+        audit::record(&mut transaction, entry).await?;
+    }
+    transaction.commit().await?;
+    Ok(retired.len())
+}
+
+/// Removes the originals of tenants that were deleted, until an upload that was under way then is certainly over.
+async fn sweep_deleted_tenants(app: &App) -> Result<u64, DatabaseError> {
+    let pool = app.database.system();
+    let deleted = sqlx::query!("select id, deleted_at from deleted_tenants limit $1", BATCH)
+        .fetch_all(pool)
+        .await?;
+    let mut removed = 0;
+    for row in deleted {
+        match app.blobs.remove_all(TenantId(row.id)).await {
+            Ok(count) => removed += count,
+            Err(error) => {
+                tracing::warn!(event = "blob-removal-failed", error = %chain(&error));
+                continue;
+            }
+        }
+        if app.clock.now() - row.deleted_at > KEEP_DELETED {
+            sqlx::query!("delete from deleted_tenants where id = $1", row.id)
+                .execute(pool)
+                .await?;
+        }
+    }
+    Ok(removed)
 }
 
 /// Removes events and counts that have been kept long enough. A busy site makes more of them in five minutes than one
