@@ -270,4 +270,20 @@ mod tests {
         );
         assert_eq!((app.files(), app.count("select count(*) from sessions").await), (1, 1));
     }
+
+    #[tokio::test]
+    async fn a_key_whose_time_has_passed_is_retired_and_that_is_told() {
+        let Some(app) = TestApp::start().await else { return };
+        app.execute(
+            "insert into signing_keys (kid, public_key, sealed_private_key, state, created_at, retire_after)
+             values ('retiring', sha256(''), '', 'retiring', '2027-01-01', '2027-01-15T08:30:00Z')",
+        )
+        .await;
+        assert_eq!(once(&app.service).await.unwrap().keys, 0);
+        app.clock.advance(Duration::minutes(30));
+        assert_eq!(once(&app.service).await.unwrap().keys, 1);
+        let told =
+            "select count(*) from audit_logs where action = 'keys.retire' and actor = 'system' and target = 'retiring'";
+        assert_eq!(app.count(told).await, 1);
+    }
 }

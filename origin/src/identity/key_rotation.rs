@@ -443,11 +443,8 @@ mod tests {
     #[tokio::test]
     async fn the_longest_idle_time_of_any_tenant_counts_and_never_less_than_a_tokens_life() {
         let Some(app) = TestApp::start().await else { return };
-        app.execute(
-            "insert into system_settings (tenant_id, name, value) values (null, 'sessionTimeout', '60');
-             ",
-        )
-        .await;
+        app.execute("insert into system_settings (tenant_id, name, value) values (null, 'sessionTimeout', '60')")
+            .await;
         let first = publish_next(&app).await;
         assert_eq!(
             promote_it(&app, &first).await.retire_after,
@@ -562,5 +559,40 @@ mod tests {
             .execute(&mut *connection)
             .await
             .unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_rotations_that_race_one_key_comes_and_one_promotion_counts() {
+        let Some(app) = TestApp::start().await else { return };
+        let app = Arc::new(app);
+        let race = |number: usize| {
+            let app = Arc::clone(&app);
+            tokio::spawn(async move {
+                let mut connection = app.database().pools().system().acquire().await.unwrap();
+                let mut transaction = sqlx::Connection::begin(&mut *connection).await.unwrap();
+                let random = entropy(1000 * (number + 1));
+                let kid = publish(&mut transaction, &sealer(), &random, app.clock.now())
+                    .await
+                    .unwrap();
+                transaction.commit().await.unwrap();
+                let mut transaction = sqlx::Connection::begin(&mut *connection).await.unwrap();
+                let promoted = promote(&mut transaction, &kid, app.clock.now()).await;
+                match promoted {
+                    Ok(_) => transaction.commit().await.unwrap(),
+                    Err(RotationError::NotPending { .. }) => transaction.rollback().await.unwrap(),
+                    Err(error) => panic!("{error}"),
+                }
+            })
+        };
+        for racer in (0..4).map(race).collect::<Vec<_>>() {
+            racer.await.unwrap();
+        }
+        let states = states(&app).await;
+        assert_eq!(
+            states.iter().filter(|state| *state == "active").count(),
+            1,
+            "{states:?}"
+        );
+        assert!(!states.contains(&"pending".to_owned()), "{states:?}");
     }
 }

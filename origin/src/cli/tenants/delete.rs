@@ -211,4 +211,56 @@ mod tests {
         crate::cli::sweep::once(&app.service).await.unwrap();
         assert_eq!(app.count("select count(*) from deleted_tenants").await, 0);
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_written_meanwhile_is_deleted_too_or_refused() {
+        let Some(app) = TestApp::start().await else { return };
+        app.execute("update tenants set active = false").await;
+        let pools = app.database().pools();
+        let insert = "insert into tenant_hosts (tenant_id, host) values ($1, $2)";
+        let mut early = pools.system().begin().await.unwrap();
+        let write = sqlx::query(insert).bind(app.tenant.0).bind("early");
+        write.execute(&mut *early).await.unwrap();
+        // Holds the deletion up in its middle.
+        let mut obstacle = pools.system().begin().await.unwrap();
+        sqlx::query("lock table blobs in share mode")
+            .execute(&mut *obstacle)
+            .await
+            .unwrap();
+
+        let mut connection = pools.system().acquire().await.unwrap();
+        let tenant = find(&mut connection, "test").await.unwrap();
+        let now = app.clock.now();
+        let deletion = tokio::spawn(async move { delete(&mut connection, &tenant, now).await });
+        let somebody_waits_for = |kind: &'static str| {
+            let app = &app;
+            let sql = format!(
+                "select count(*) from pg_locks join pg_stat_activity using (pid)
+                 where datname = current_database() and not granted and locktype = '{kind}'"
+            );
+            let waits = async move {
+                while app.count(&sql).await == 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(std::time::Duration::from_secs(10), waits)
+        };
+        somebody_waits_for("transactionid")
+            .await
+            .expect("the deletion, for who came first");
+        early.commit().await.unwrap();
+        somebody_waits_for("relation")
+            .await
+            .expect("the deletion, in its middle");
+        let (pool, id) = (pools.system().clone(), app.tenant.0);
+        let late = tokio::spawn(async move { sqlx::query(insert).bind(id).bind("late").execute(&pool).await });
+        somebody_waits_for("transactionid")
+            .await
+            .expect("who comes late, for the deletion");
+        obstacle.rollback().await.unwrap();
+        let rows = deletion.await.unwrap().unwrap();
+        assert_eq!(rows["tenant_hosts"], 2, "{rows:?}");
+        assert!(late.await.unwrap().is_err());
+        assert_eq!(app.count("select count(*) from tenant_hosts").await, 0);
+    }
 }
