@@ -4,6 +4,7 @@
 //! What is dropped on the way removes itself.
 
 use axum::body::Bytes;
+use futures_util::TryStreamExt;
 use kado_shared::tenant::TenantId;
 use object_store::{
     GetResult, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, local::LocalFileSystem, path::Path,
@@ -132,6 +133,20 @@ impl BlobStore {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Removes every original of a tenant that is no more; answers how many.
+    pub(crate) async fn remove_all(&self, tenant: TenantId) -> Result<u64, BlobError> {
+        let mut objects = self.store.list(Some(&Path::from(tenant.to_string())));
+        let mut removed = 0;
+        while let Some(object) = objects.try_next().await? {
+            match self.store.delete(&object.location).await {
+                Ok(()) => removed += 1,
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(removed)
     }
 
     /// Removes what a killed process left behind; answers how many files.

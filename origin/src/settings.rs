@@ -4,7 +4,7 @@
 
 use kado_shared::{
     secret::Secret,
-    settings::{SETTINGS, Settings},
+    settings::{SETTINGS, Settings, find, validate},
     tenant::TenantId,
 };
 use serde_json::{Value, json};
@@ -58,6 +58,16 @@ impl Layers {
             .collect()
     }
 
+    /// Rows that do not count, because they cannot be read, and what would be right. The layer below holds in their place.
+    pub(crate) fn unreadable(&self) -> Vec<(&str, String)> {
+        let rows = self.global.iter().chain(&self.tenant);
+        // A secret is sealed here, which no declaration knows.
+        let plain = rows.filter(|(name, _)| find(name).is_none_or(|setting| !setting.secret));
+        plain
+            .filter_map(|(name, value)| Some((name.as_str(), validate(name, value).err()?)))
+            .collect()
+    }
+
     /// What the edge needs, where it differs from the defaults.
     pub(crate) fn for_edge(&self) -> Values {
         let mut values = self.overrides();
@@ -96,6 +106,11 @@ pub(crate) async fn load(connection: &mut PgConnection, tenant: TenantId) -> Res
         layer.insert(row.name, row.value);
     }
     Ok(layers)
+}
+
+/// What holds for every tenant that sets nothing else.
+pub(crate) async fn global_values(connection: &mut PgConnection) -> Result<Values, DatabaseError> {
+    Ok(load(connection, TenantId(Uuid::nil())).await?.global)
 }
 
 const TABLE: &str = "system_settings";
@@ -266,7 +281,12 @@ impl SettingsCache {
         if let Some((_, settings)) = known.filter(|(known, _)| *known == revision) {
             return Ok(settings);
         }
-        let settings = Arc::new(load(connection, tenant).await?.resolve());
+        let layers = load(connection, tenant).await?;
+        // Once a revision: SQL by hand is checked as far as SQL can, and a binary may be older than what is set.
+        for (name, detail) in layers.unreadable() {
+            tracing::warn!(event = "setting-ignored", tenant = %tenant, setting = name, detail);
+        }
+        let settings = Arc::new(layers.resolve());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST {
             known.clear();
@@ -279,9 +299,9 @@ impl SettingsCache {
 #[cfg(test)]
 mod tests {
     use super::{Layers, Values};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    fn values(pairs: &[(&str, serde_json::Value)]) -> Values {
+    fn values(pairs: &[(&str, Value)]) -> Values {
         pairs
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.clone()))

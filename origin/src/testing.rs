@@ -3,6 +3,7 @@
 //! `TEST_DATABASE_URL` names a superuser of any PostgreSQL. Without it database tests say so and pass, unless
 //! `KADO_REQUIRE_ALL=1`.
 
+use kado_shared::settings::SETTINGS;
 use sha2::{Digest, Sha256};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, PgPool,
@@ -43,7 +44,8 @@ impl TestDatabase {
         connection.close().await.expect("the connection closes");
         let superuser = PgPoolOptions::new()
             .max_connections(2)
-            .connect_lazy_with(server.clone().database(&name));
+            // What tests lay out is nobody's work by hand.
+            .connect_lazy_with(server.clone().database(&name).options([("kado.by_hand", "off")]));
         let pools = Database::from_pools(
             as_role(&server, &name, "kado_app"),
             as_role(&server, &name, "kado_system"),
@@ -152,6 +154,8 @@ async fn template(server: &PgConnectOptions, connection: &mut PgConnection) -> S
     for migration in migration::migrator().iter() {
         hash.update(migration.checksum.as_ref());
     }
+    // Written by migrating as well.
+    hash.update(format!("{SETTINGS:?}"));
     let name = format!("kado_template_{}", &hex::encode(&hash.finalize())[..16]);
     sqlx::query("select pg_advisory_lock($1)")
         .bind(TEMPLATE_LOCK)

@@ -33,6 +33,7 @@ pub mod request_id;
 pub mod rotation;
 pub mod secret;
 pub mod security_headers;
+pub mod setting_shape;
 pub mod settings;
 pub mod signature;
 pub mod site_files;

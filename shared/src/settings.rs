@@ -52,6 +52,26 @@ pub enum Kind {
     Maintenance,
 }
 
+impl Kind {
+    /// Its name, for people and programs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Bool => "boolean",
+            Self::Integer { .. } => "integer",
+            Self::Number { .. } => "number",
+            Self::Text { .. } => "text",
+            Self::Color => "color",
+            Self::Url => "url",
+            Self::Origins => "origins",
+            Self::Sources => "sources",
+            Self::Limit => "limit",
+            Self::LimitRules => "limitRules",
+            Self::Maintenance => "maintenance",
+        }
+    }
+}
+
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {

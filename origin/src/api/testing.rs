@@ -34,7 +34,7 @@ use crate::{
     testing::TestDatabase,
 };
 
-const JWT_SECRET: &str = "test-jwt-secret-test-jwt-secret-32";
+pub(crate) const JWT_SECRET: &str = "test-jwt-secret-test-jwt-secret-32";
 const EDGE_SECRET: &str = "test-edge-secret-test-edge-secret-32";
 
 /// A service, its database, its files and its clock.

@@ -173,7 +173,7 @@ pub(crate) fn check_secret(variable: &str, secrets: &Secret) -> Result<(), Strin
     Ok(())
 }
 
-fn check_public_url(text: &str) -> Result<String, String> {
+pub(crate) fn check_public_url(text: &str) -> Result<String, String> {
     let right = "it must be the site's address, such as https://images.example.com";
     if text.is_empty() {
         return Err(format!("PUBLIC_URL is missing: {right}"));

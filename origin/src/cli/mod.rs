@@ -7,6 +7,7 @@ mod configuration;
 mod connect;
 mod doctor;
 mod events;
+mod import;
 mod keys;
 mod migrate;
 mod seed;
@@ -58,7 +59,9 @@ enum Command {
     Events(events::Args),
     /// End sessions.
     Sessions(sessions::Args),
-    /// Show the signing keys, or seal them anew.
+    /// Take over what another system has.
+    Import(import::Args),
+    /// Show, rotate and retire the signing keys, or seal them anew.
     Keys(keys::Args),
     /// Make, list or retire the keys that image addresses are signed with.
     AddressKeys(address_keys::Args),
@@ -178,6 +181,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Settings(args) => settings::run(args).await,
         Command::Events(args) => events::run(args).await,
         Command::Sessions(args) => sessions::run(args).await,
+        Command::Import(args) => import::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::AddressKeys(args) => address_keys::run(args).await,
         Command::Sign(args) => sign::run(&args),

@@ -1,13 +1,21 @@
 //! What nobody asks for any more, removed now and then: old sessions and delays, bytes without pictures, remains of
-//! uploads, purges that outlived every cached picture.
+//! uploads, purges that outlived every cached picture, signing keys that nobody comes with any more, originals of tenants
+//! that were deleted.
 
 use kado_shared::tenant::TenantId;
 use std::time::{Duration, SystemTime};
 use time::Duration as Span;
 
 use crate::{
-    api::remove_unreferenced, blobs::BlobHash, database::DatabaseError, http::failure::chain,
-    internal::events::KEEP_EVENTS, limits, purges, quota, service::App,
+    api::remove_unreferenced,
+    audit::{self, Actor, Entry},
+    blobs::BlobHash,
+    database::DatabaseError,
+    http::failure::chain,
+    identity::key_rotation,
+    internal::events::KEEP_EVENTS,
+    limits, purges, quota,
+    service::App,
 };
 
 /// Time between sweeps.
@@ -20,6 +28,8 @@ const OLDEST_SESSION: Span = Span::days(365);
 const KEEP_DELAYS: Span = Span::hours(1);
 /// No upload takes that long.
 const KEEP_PENDING: Duration = Duration::from_secs(6 * 3600);
+/// How long a deleted tenant's originals are looked for: longer than an upload takes.
+const KEEP_DELETED: Span = Span::days(1);
 /// Most rows of one statement.
 const BATCH: i64 = 1000;
 
@@ -43,6 +53,8 @@ pub(super) async fn forever(app: App) -> ! {
                     purges,
                     events,
                     quotas,
+                    keys,
+                    originals,
                 } = swept;
                 tracing::info!(
                     event = "swept",
@@ -52,7 +64,9 @@ pub(super) async fn forever(app: App) -> ! {
                     pending,
                     purges,
                     events,
-                    quotas
+                    quotas,
+                    keys,
+                    originals
                 );
             }
             // The next round tries again.
@@ -63,7 +77,7 @@ pub(super) async fn forever(app: App) -> ! {
 
 /// How many of each were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Swept {
+pub(super) struct Swept {
     sessions: u64,
     delays: u64,
     blobs: u64,
@@ -73,9 +87,13 @@ struct Swept {
     events: u64,
     /// Hours of usage, and what edges have spent.
     quotas: u64,
+    /// Signing keys that were retired.
+    keys: usize,
+    /// Originals of deleted tenants.
+    originals: u64,
 }
 
-async fn once(app: &App) -> Result<Swept, DatabaseError> {
+pub(super) async fn once(app: &App) -> Result<Swept, DatabaseError> {
     let (pool, now) = (app.database.system(), app.clock.now());
     let sessions = sqlx::query!(
         "delete from sessions where (tenant_id, id) in
@@ -125,6 +143,8 @@ async fn once(app: &App) -> Result<Swept, DatabaseError> {
         purges,
         events: sweep_events(app).await?,
         quotas: sweep_quotas(app).await?,
+        keys: retire_keys(app).await?,
+        originals: sweep_deleted_tenants(app).await?,
     })
 }
 
@@ -136,6 +156,53 @@ async fn sweep_quotas(app: &App) -> Result<u64, DatabaseError> {
         match quota::sweep(app.database.system(), app.clock.now(), BATCH).await? {
             0 => break,
             batch => removed += batch,
+        }
+    }
+    Ok(removed)
+}
+
+/// Retires signing keys whose time has passed.
+async fn retire_keys(app: &App) -> Result<usize, DatabaseError> {
+    let now = app.clock.now();
+    let mut transaction = app.database.system().begin().await?;
+    let retired = key_rotation::retire_due(&mut transaction, now).await?;
+    for kid in &retired {
+        let entry = Entry {
+            tenant: None,
+            at: now,
+            actor: Actor::System,
+            action: "keys.retire",
+            target: Some(kid.clone()),
+            before: None,
+            after: None,
+            request_id: None,
+            client_ip: None,
+        };
+        audit::record(&mut transaction, entry).await?;
+    }
+    transaction.commit().await?;
+    Ok(retired.len())
+}
+
+/// Removes the originals of tenants that were deleted, until an upload that was under way then is certainly over.
+async fn sweep_deleted_tenants(app: &App) -> Result<u64, DatabaseError> {
+    let pool = app.database.system();
+    let deleted = sqlx::query!("select id, deleted_at from deleted_tenants limit $1", BATCH)
+        .fetch_all(pool)
+        .await?;
+    let mut removed = 0;
+    for row in deleted {
+        match app.blobs.remove_all(TenantId(row.id)).await {
+            Ok(count) => removed += count,
+            Err(error) => {
+                tracing::warn!(event = "blob-removal-failed", error = %chain(&error));
+                continue;
+            }
+        }
+        if app.clock.now() - row.deleted_at > KEEP_DELETED {
+            sqlx::query!("delete from deleted_tenants where id = $1", row.id)
+                .execute(pool)
+                .await?;
         }
     }
     Ok(removed)
@@ -232,5 +299,21 @@ mod tests {
         );
         assert_eq!(swept.quotas, 3 + 3, "usage like events, receipts of more than a day");
         assert_eq!((app.files(), app.count("select count(*) from sessions").await), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_key_whose_time_has_passed_is_retired_and_that_is_told() {
+        let Some(app) = TestApp::start().await else { return };
+        app.execute(
+            "insert into signing_keys (kid, public_key, sealed_private_key, state, created_at, retire_after)
+             values ('retiring', sha256(''), '', 'retiring', '2027-01-01', '2027-01-15T08:30:00Z')",
+        )
+        .await;
+        assert_eq!(once(&app.service).await.unwrap().keys, 0);
+        app.clock.advance(Duration::minutes(30));
+        assert_eq!(once(&app.service).await.unwrap().keys, 1);
+        let told =
+            "select count(*) from audit_logs where action = 'keys.retire' and actor = 'system' and target = 'retiring'";
+        assert_eq!(app.count(told).await, 1);
     }
 }

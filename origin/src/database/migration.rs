@@ -1,8 +1,10 @@
 //! Changes of the schema, up and down, one process at a time.
 //!
-//! This file uses no checked query and nothing of the crate, so that `examples/prepare_database.rs` can lay out the database
+//! This file uses no checked query and nothing of this crate, so that `examples/prepare_database.rs` can lay out the database
 //! that the checked queries are checked against.
 
+use kado_shared::{setting_shape::declaration, settings::SETTINGS};
+use serde_json::Value;
 use sqlx::{Executor, PgConnection, Row, migrate::Migrator};
 use std::collections::BTreeSet;
 
@@ -50,7 +52,8 @@ pub(crate) async fn up(connection: &mut PgConnection, passwords: &Passwords<'_>)
         create_roles(connection, passwords).await?;
         let before = applied(connection).await?;
         as_owner(connection, async |connection| {
-            Ok(migrator().run(&mut *connection).await?)
+            migrator().run(&mut *connection).await?;
+            declare_settings(connection).await
         })
         .await?;
         connection
@@ -60,6 +63,23 @@ pub(crate) async fn up(connection: &mut PgConnection, passwords: &Passwords<'_>)
         Ok(after.difference(&before).copied().collect())
     })
     .await
+}
+
+/// Writes down what settings there are, for the triggers that check what people write at psql.
+async fn declare_settings(connection: &mut PgConnection) -> Result<(), MigrationError> {
+    let declared = Value::from_iter(SETTINGS.iter().map(declaration));
+    sqlx::query(
+        "with declared as (select * from jsonb_populate_recordset(null::setting_declarations, $1)),
+              gone as (delete from setting_declarations where name not in (select name from declared))
+         insert into setting_declarations
+         select name, section, kind, shape, coalesce(standard, 'null'), secret, description from declared
+         on conflict (name) do update set section = excluded.section, kind = excluded.kind, shape = excluded.shape,
+             standard = excluded.standard, secret = excluded.secret, description = excluded.description",
+    )
+    .bind(declared)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Takes back the newest `steps` migrations; answers the versions taken back, newest first.

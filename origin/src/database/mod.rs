@@ -3,6 +3,8 @@
 //! Two roles: `kado_app` sees one tenant at a time, the one its transaction names; `kado_system` sees all and is used by
 //! sweeps and snapshots only. SQL lives beside the idea it serves, not here.
 
+#[cfg(test)]
+mod by_hand_tests;
 mod error;
 pub(crate) mod migration;
 mod server;

@@ -197,7 +197,7 @@ async fn signed_token(parts: &Parts, app: &App, expiry: Expiry) -> Result<Signed
     let (caller, request_id) = asked(parts)?;
     let presented = presented(&parts.headers)?.ok_or_else(unauthorized)?;
     let (Presented::Bearer(token) | Presented::Cookie(token)) = &presented;
-    let keys = app.keyring.current().await?;
+    let keys = app.keyring.current_for(token).await?;
     let claims = keys
         .verifier
         .verify(token, unix(app.clock.now()), expiry)

@@ -1,7 +1,8 @@
 //! The keys that sign access tokens: made, sealed, loaded, published.
 //!
 //! One key is active and signs; pending and retiring keys are published beside it and verify. The private half leaves the
-//! database sealed and is opened once per key.
+//! database sealed and is opened once per key. How keys come and go is
+//! `key_rotation`'s.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use kado_shared::claims::{Jwk, SigningKey, Verifier};
@@ -19,7 +20,10 @@ use crate::{
 };
 
 /// How long loaded keys are used before the database is asked again. Far under the time between publishing and promoting.
-const FRESH_FOR: Duration = Duration::seconds(5);
+pub(crate) const FRESH_FOR: Duration = Duration::seconds(5);
+/// How old loaded keys must be for a token of an unknown key to have the database asked at once: whoever invents keys makes
+/// one query a second.
+const ASKED_AGAIN_AFTER: Duration = Duration::SECOND;
 const TABLE: &str = "signing_keys";
 const COLUMN: &str = "sealed_private_key";
 
@@ -92,11 +96,27 @@ impl Keyring {
 
     /// The keys in use. A database that is away leaves the last ones standing.
     pub(crate) async fn current(&self) -> Result<Arc<Keys>, KeyringError> {
-        if let Some(keys) = self.fresh() {
+        self.loaded_within(FRESH_FOR).await
+    }
+
+    /// The keys to verify this token with: where its key is unknown, another replica may have begun to sign with it a moment
+    /// ago, because the last one had to be retired at once.
+    pub(crate) async fn current_for(&self, token: &str) -> Result<Arc<Keys>, KeyringError> {
+        let keys = self.current().await?;
+        match Verifier::key_id(token) {
+            Some(kid) if !keys.published.iter().any(|key| key.kid == kid) => {
+                self.loaded_within(ASKED_AGAIN_AFTER).await
+            }
+            _ => Ok(keys),
+        }
+    }
+
+    async fn loaded_within(&self, age: Duration) -> Result<Arc<Keys>, KeyringError> {
+        if let Some(keys) = self.younger_than(age) {
             return Ok(keys);
         }
         let _one_at_a_time = self.loading.lock().await;
-        if let Some(keys) = self.fresh() {
+        if let Some(keys) = self.younger_than(age) {
             return Ok(keys);
         }
         match self.load().await {
@@ -117,16 +137,16 @@ impl Keyring {
             return Ok(Some(keys.signing.clone()));
         }
         let mut connection = self.pool.acquire().await.map_err(DatabaseError::from)?;
-        let rows = rows(&mut connection, self.clock.now()).await?;
+        let rows = rows(&mut connection).await?;
         rows.iter()
             .find(|row| row.kid == kid)
             .map(|row| open(&self.sealer, &row.kid, &row.sealed_private_key))
             .transpose()
     }
 
-    fn fresh(&self) -> Option<Arc<Keys>> {
+    fn younger_than(&self, age: Duration) -> Option<Arc<Keys>> {
         let now = self.clock.now();
-        self.last().filter(|keys| (now - keys.loaded_at).abs() < FRESH_FOR)
+        self.last().filter(|keys| (now - keys.loaded_at).abs() < age)
     }
 
     fn last(&self) -> Option<Arc<Keys>> {
@@ -141,31 +161,48 @@ impl Keyring {
     }
 
     async fn load(&self) -> Result<Keys, KeyringError> {
-        let now = self.clock.now();
         let mut connection = self.pool.acquire().await.map_err(DatabaseError::from)?;
-        let rows = rows(&mut connection, now).await?;
-        drop(connection);
-        let published = public_halves(&rows)?;
-        let active = rows
-            .iter()
-            .find(|row| row.state == "active")
-            .ok_or(KeyringError::NoActiveKey)?;
-        let signing = match self.last() {
-            Some(keys) if keys.kid == active.kid => keys.signing.clone(),
-            _ => open(&self.sealer, &active.kid, &active.sealed_private_key)?,
-        };
-        if signing.verifying_key().as_bytes()[..] != active.public_key[..] {
-            return Err(KeyringError::Mismatch(active.kid.clone()));
-        }
-        let verifier = Verifier::new(&published, self.issuer.clone());
-        Ok(Keys {
-            kid: active.kid.clone(),
-            signing,
-            published,
-            verifier,
-            loaded_at: now,
-        })
+        let known = self.last();
+        read(
+            &mut connection,
+            &self.sealer,
+            &self.issuer,
+            known.as_deref(),
+            self.clock.now(),
+        )
+        .await
     }
+}
+
+/// Reads the keys; `known` spares opening an active key that is at hand.
+pub(crate) async fn read(
+    connection: &mut PgConnection,
+    sealer: &Sealer,
+    issuer: &str,
+    known: Option<&Keys>,
+    now: OffsetDateTime,
+) -> Result<Keys, KeyringError> {
+    let rows = rows(connection).await?;
+    let published = public_halves(&rows)?;
+    let active = rows
+        .iter()
+        .find(|row| row.state == "active")
+        .ok_or(KeyringError::NoActiveKey)?;
+    let signing = match known {
+        Some(keys) if keys.kid == active.kid => keys.signing.clone(),
+        _ => open(sealer, &active.kid, &active.sealed_private_key)?,
+    };
+    if signing.verifying_key().as_bytes()[..] != active.public_key[..] {
+        return Err(KeyringError::Mismatch(active.kid.clone()));
+    }
+    let verifier = Verifier::new(&published, issuer);
+    Ok(Keys {
+        kid: active.kid.clone(),
+        signing,
+        published,
+        verifier,
+        loaded_at: now,
+    })
 }
 
 /// A key as it lies in the database.
@@ -176,13 +213,13 @@ struct Row {
     state: String,
 }
 
-async fn rows(connection: &mut PgConnection, now: OffsetDateTime) -> Result<Vec<Row>, DatabaseError> {
+/// What is published. A retiring key counts until the sweep retires it, which raises the revision: an edge must not learn of
+/// its end by a clock alone.
+async fn rows(connection: &mut PgConnection) -> Result<Vec<Row>, DatabaseError> {
     Ok(sqlx::query_as!(
         Row,
         "select kid, public_key, sealed_private_key, state from signing_keys
-         where state in ('pending', 'active') or (state = 'retiring' and (retire_after is null or retire_after > $1))
-         order by created_at desc, kid",
-        now,
+         where state in ('pending', 'active', 'retiring') order by created_at desc, kid",
     )
     .fetch_all(connection)
     .await?)
@@ -201,11 +238,12 @@ fn public_halves(rows: &[Row]) -> Result<Vec<Jwk>, KeyringError> {
 }
 
 /// What is published, as one transaction sees it: a snapshot must not mix keys and revision of two moments.
-pub(crate) async fn published(connection: &mut PgConnection, now: OffsetDateTime) -> Result<Vec<Jwk>, KeyringError> {
-    public_halves(&rows(connection, now).await?)
+pub(crate) async fn published(connection: &mut PgConnection) -> Result<Vec<Jwk>, KeyringError> {
+    public_halves(&rows(connection).await?)
 }
 
-fn open(sealer: &Sealer, kid: &str, sealed: &str) -> Result<SigningKey, KeyringError> {
+/// Opens a private key.
+pub(super) fn open(sealer: &Sealer, kid: &str, sealed: &str) -> Result<SigningKey, KeyringError> {
     let place = Place {
         table: TABLE,
         column: COLUMN,
@@ -224,16 +262,18 @@ fn open(sealer: &Sealer, kid: &str, sealed: &str) -> Result<SigningKey, KeyringE
     Ok(SigningKey::from_bytes(&bytes))
 }
 
-/// Makes the first key, active at once; `None` where one is active already.
-pub(crate) async fn create_first(
-    connection: &mut PgConnection,
-    sealer: &Sealer,
-    entropy: &dyn Entropy,
-    now: OffsetDateTime,
-) -> Result<Option<String>, KeyringError> {
+/// A key that no database has yet.
+pub(super) struct Made {
+    pub(super) kid: String,
+    pub(super) public: [u8; 32],
+    pub(super) sealed: String,
+}
+
+/// Draws a key and seals its private half.
+pub(super) fn make(sealer: &Sealer, entropy: &dyn Entropy) -> Result<Made, KeyringError> {
     let seed = Zeroizing::new(entropy.bytes::<32>());
-    let public = SigningKey::from_bytes(&seed).verifying_key();
-    let kid = thumbprint(public.as_bytes());
+    let public = SigningKey::from_bytes(&seed).verifying_key().to_bytes();
+    let kid = thumbprint(&public);
     let place = Place {
         table: TABLE,
         column: COLUMN,
@@ -241,19 +281,30 @@ pub(crate) async fn create_first(
         id: &kid,
     };
     let sealed = sealer.seal(&*seed, place, entropy).ok_or(KeyringError::NoSecret)?;
+    Ok(Made { kid, public, sealed })
+}
+
+/// Makes the first key, active at once; `None` where one is active already.
+pub(crate) async fn create_first(
+    connection: &mut PgConnection,
+    sealer: &Sealer,
+    entropy: &dyn Entropy,
+    now: OffsetDateTime,
+) -> Result<Option<String>, KeyringError> {
+    let made = make(sealer, entropy)?;
     let created = sqlx::query!(
         "insert into signing_keys (kid, public_key, sealed_private_key, state, created_at, activated_at)
          select $1, $2, $3, 'active', $4, $4 where not exists (select from signing_keys where state = 'active')
          on conflict do nothing",
-        kid,
-        &public.as_bytes()[..],
-        sealed,
+        made.kid,
+        &made.public[..],
+        made.sealed,
         now,
     )
     .execute(connection)
     .await
     .map_err(DatabaseError::from)?;
-    Ok((created.rows_affected() == 1).then_some(kid))
+    Ok((created.rows_affected() == 1).then_some(made.kid))
 }
 
 /// Seals every private key anew with the newest secret; answers how many.

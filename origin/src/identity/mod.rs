@@ -3,6 +3,7 @@
 pub(crate) mod api_key;
 pub(crate) mod delay;
 pub(crate) mod email;
+pub(crate) mod key_rotation;
 pub(crate) mod keyring;
 pub(crate) mod password;
 pub(crate) mod session;

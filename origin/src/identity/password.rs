@@ -1,4 +1,7 @@
 //! Password hashes: Argon2id in PHC form, off the async threads, and only so many at once.
+//!
+//! Users who were taken over from another system have bcrypt hashes until they sign in. While a tenant has any, each of its
+//! sign-ins costs both: nobody can tell them from others, nor from addresses that nobody has.
 
 use argon2::{
     Algorithm, Argon2, Params, Version,
@@ -18,6 +21,12 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 /// Fewest and most characters of a password.
 pub(crate) const LENGTH: std::ops::RangeInclusive<usize> = 8..=512;
+/// Most rounds of a bcrypt hash that is accepted, as its logarithm: about a second.
+pub(crate) const MOST_BCRYPT_COST: u32 = 14;
+/// Fewest rounds that bcrypt has.
+const LEAST_BCRYPT_COST: u32 = 4;
+/// Bytes of a password that bcrypt looks at.
+const BCRYPT_BYTES: usize = 72;
 /// How many requests may wait for a hash: more would time out anyway.
 const MOST_WAITING: usize = 256;
 /// Longest wait for a turn.
@@ -84,12 +93,26 @@ impl Passwords {
     }
 
     /// Compares a password with a stored hash; without one, with a hash that nothing matches, in the same time.
-    pub(crate) async fn verify(&self, stored: Option<String>, password: Secret) -> Result<Verdict, HashError> {
+    /// `taken_over` is the highest cost of the tenant's bcrypt hashes, where it has any.
+    pub(crate) async fn verify(
+        &self,
+        stored: Option<String>,
+        password: Secret,
+        taken_over: Option<u32>,
+    ) -> Result<Verdict, HashError> {
         let dummy = Arc::clone(&self.dummy);
         self.in_turn(move || {
-            let known = stored.is_some();
-            let verdict = verify_now(stored.as_deref().unwrap_or(&dummy), password.expose());
-            if known { verdict } else { Verdict::Wrong }
+            let stored = stored.as_deref();
+            let bcrypt = stored.and_then(bcrypt_cost);
+            let ours = stored.filter(|_| bcrypt.is_none());
+            let verdict = verify_now(ours.unwrap_or(&dummy), password.expose());
+            let foreign = bcrypt.and_then(|cost| Some((stored?, cost)));
+            let foreign_verdict = verify_bcrypt(foreign, taken_over, password.expose());
+            match (ours, foreign) {
+                (Some(_), _) => verdict,
+                (None, Some(_)) => foreign_verdict,
+                (None, None) => Verdict::Wrong,
+            }
         })
         .await
     }
@@ -136,6 +159,41 @@ fn verify_now(stored: &str, password: &str) -> Verdict {
     }
 }
 
+/// The cost of a bcrypt hash that is accepted.
+pub(crate) fn bcrypt_cost(stored: &str) -> Option<u32> {
+    let known = ["$2a$", "$2b$", "$2y$"];
+    let parts: bcrypt::HashParts = stored
+        .parse()
+        .ok()
+        .filter(|_| known.iter().any(|prefix| stored.starts_with(prefix)))?;
+    let cost = parts.get_cost();
+    (LEAST_BCRYPT_COST..=MOST_BCRYPT_COST).contains(&cost).then_some(cost)
+}
+
+/// Compares with a bcrypt hash of a cost, or with none, for as long as one of the cost `most` takes.
+fn verify_bcrypt(stored: Option<(&str, u32)>, most: Option<u32>, password: &str) -> Verdict {
+    // What bcrypt does not look at was never looked at.
+    let bytes = password.as_bytes();
+    let bytes = bytes.get(..BCRYPT_BYTES).unwrap_or(bytes);
+    let (verdict, spent) = match stored {
+        Some((hash, cost)) if bcrypt::verify(bytes, hash).unwrap_or(false) => {
+            (Verdict::Right { outdated: true }, Some(cost))
+        }
+        Some((_, cost)) => (Verdict::Wrong, Some(cost)),
+        None => (Verdict::Wrong, None),
+    };
+    let Some(most) = most else { return verdict };
+    let idle = |cost| {
+        let _ = std::hint::black_box(bcrypt::hash_with_salt(bytes, cost, [0; 16]));
+    };
+    // Each step doubles the time, so that 2^c and all from 2^c to 2^(most - 1) make 2^most.
+    match spent {
+        Some(cost) => (cost..most.min(MOST_BCRYPT_COST)).for_each(idle),
+        None => idle(most.clamp(LEAST_BCRYPT_COST, MOST_BCRYPT_COST)),
+    }
+    verdict
+}
+
 fn is_outdated(hash: &PasswordHash) -> bool {
     let number = |name: &str| hash.params.get_decimal(name).unwrap_or(0);
     hash.algorithm.as_str() != "argon2id" || number("m") < MEMORY_KIB || number("t") < PASSES
@@ -174,7 +232,7 @@ mod tests {
         let hash = passwords.hash(Secret::new("correct horse")).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         let verify =
-            |stored: Option<&str>, given: &str| passwords.verify(stored.map(str::to_owned), Secret::new(given));
+            |stored: Option<&str>, given: &str| passwords.verify(stored.map(str::to_owned), Secret::new(given), None);
         assert_eq!(
             verify(Some(&hash), "correct horse").await,
             Ok(Verdict::Right { outdated: false })
@@ -193,7 +251,7 @@ mod tests {
         );
         let hash: PasswordHash = weak.hash_password_with_salt(b"correct horse", &[1; 16]).unwrap();
         let verdict = passwords(1)
-            .verify(Some(hash.to_string()), Secret::new("correct horse"))
+            .verify(Some(hash.to_string()), Secret::new("correct horse"), None)
             .await;
         assert_eq!(verdict, Ok(Verdict::Right { outdated: true }));
     }
@@ -203,6 +261,46 @@ mod tests {
         let passwords = passwords(1);
         let _all = passwords.waiting.acquire_many(256).await.unwrap();
         assert_eq!(passwords.hash(Secret::new("correct horse")).await, Err(HashError::Busy));
+    }
+
+    /// Of `correct horse`, cost 5, as bcryptjs writes it; and the same with the prefixes of other libraries.
+    fn taken_over(prefix: &str) -> String {
+        let hash = bcrypt::hash_with_salt("correct horse", 5, [7; 16]).unwrap();
+        hash.format_for_version(bcrypt::Version::TwoB)
+            .replacen("$2b$", prefix, 1)
+    }
+
+    #[tokio::test]
+    async fn bcrypt_is_accepted_and_to_be_replaced() {
+        let passwords = passwords(1);
+        for prefix in ["$2a$", "$2b$", "$2y$"] {
+            let stored = taken_over(prefix);
+            assert_eq!(super::bcrypt_cost(&stored), Some(5), "{stored}");
+            for (password, most, wanted) in [
+                ("correct horse", Some(5), Verdict::Right { outdated: true }),
+                ("correct horse", Some(6), Verdict::Right { outdated: true }),
+                ("correct horse", None, Verdict::Right { outdated: true }),
+                ("wrong horse", Some(5), Verdict::Wrong),
+            ] {
+                let verdict = passwords
+                    .verify(Some(stored.clone()), Secret::new(password), most)
+                    .await;
+                assert_eq!(verdict, Ok(wanted), "{prefix} {password} {most:?}");
+            }
+        }
+        for bad in ["$2b$31$", "$2b$05$short", "$2x$05$", "!"] {
+            assert_eq!(super::bcrypt_cost(bad), None, "{bad}");
+        }
+        // Others of that tenant are judged by their own hash.
+        let ours = passwords.hash(Secret::new("correct horse")).await.unwrap();
+        let verdict = passwords
+            .verify(Some(ours), Secret::new("correct horse"), Some(5))
+            .await;
+        assert_eq!(verdict, Ok(Verdict::Right { outdated: false }));
+        assert_eq!(
+            passwords.verify(None, Secret::new("correct horse"), Some(5)).await,
+            Ok(Verdict::Wrong)
+        );
     }
 
     #[test]

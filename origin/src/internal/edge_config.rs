@@ -146,7 +146,7 @@ async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Re
     let generations = purges::preset_generations(connection, site.tenant).await?;
     let preset_options = presets::for_edge(connection, site.tenant).await?;
     let address_keys = address_keys::active(connection, site.tenant, &app.address_sealer).await?;
-    let keys = keyring::published(connection, app.clock.now()).await?;
+    let keys = keyring::published(connection).await?;
     Ok(EdgeConfig {
         schema: SCHEMA,
         revision: count(site.revision),

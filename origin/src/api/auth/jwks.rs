@@ -5,7 +5,7 @@ use kado_shared::claims::Jwks;
 
 use crate::{http::failure::Failure, service::App};
 
-/// A new key is published this long, and longer, before it signs.
+/// Edges know keys from their snapshot, not from here. Where others verify, `kado keys rotate --wait` is given this long.
 const CACHE_CONTROL: &str = "public, max-age=300";
 
 pub(crate) async fn get_jwks(State(app): State<App>) -> Result<impl IntoResponse, Failure> {

@@ -110,11 +110,15 @@ pub(crate) async fn post_login(
     let now = app.clock.now();
     let key = app.delays.key(&email, &caller.client_ip);
 
-    let (account, delayed) = look_up(&app, &caller, &email, key, now).await?;
+    let Looked {
+        account,
+        delayed,
+        taken_over,
+    } = look_up(&app, &caller, &email, key, now).await?;
     let stored = account.as_ref().map(|account| account.password_hash.clone());
     let verdict = app
         .passwords
-        .verify(stored, Secret::new(login.password.clone()))
+        .verify(stored, Secret::new(login.password.clone()), taken_over)
         .await?;
 
     let account = match decide(account, verdict, delayed) {
@@ -203,13 +207,22 @@ struct Account {
     must_change_password: bool,
 }
 
+/// What was found before the password is looked at.
+#[derive(Debug)]
+struct Looked {
+    account: Option<Account>,
+    delayed: bool,
+    /// Highest cost of the tenant's bcrypt hashes, where it has any.
+    taken_over: Option<u32>,
+}
+
 async fn look_up(
     app: &App,
     caller: &Caller,
     email: &Email,
     key: DelayKey,
     now: OffsetDateTime,
-) -> Result<(Option<Account>, bool), DatabaseError> {
+) -> Result<Looked, DatabaseError> {
     let mut transaction = app.database.begin(caller.tenant).await?;
     let row = sqlx::query!(
         "select id, email, password_hash, role, active, must_change_password from users where email = $1",
@@ -218,6 +231,11 @@ async fn look_up(
     .fetch_optional(transaction.connection())
     .await?;
     let delayed = delay::is_running(transaction.connection(), key, now).await?;
+    let highest = sqlx::query_scalar!(
+        "select max(substring(password_hash from 5 for 2)) from users where password_hash like '$2%'"
+    )
+    .fetch_one(transaction.connection())
+    .await?;
     transaction.commit().await?;
     let account = row.map(|row| Account {
         id: row.id,
@@ -227,7 +245,11 @@ async fn look_up(
         active: row.active,
         must_change_password: row.must_change_password,
     });
-    Ok((account, delayed))
+    Ok(Looked {
+        account,
+        delayed,
+        taken_over: highest.and_then(|cost| cost.parse().ok()),
+    })
 }
 
 /// A running delay refuses even the right password; a disabled user is told no more than a stranger.

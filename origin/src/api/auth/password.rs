@@ -79,7 +79,7 @@ pub(crate) async fn post_password(
 
     let verdict = app
         .passwords
-        .verify(stored.clone(), Secret::new(change.current_password))
+        .verify(stored.clone(), Secret::new(change.current_password), None)
         .await?;
     if delayed || verdict == Verdict::Wrong {
         let mut transaction = app.database.begin(principal.caller.tenant).await?;

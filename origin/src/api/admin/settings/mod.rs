@@ -36,19 +36,12 @@ fn listing(layers: &Layers) -> Value {
 }
 
 fn describe(setting: &Setting) -> Value {
-    let (kind, range) = match setting.kind {
-        Kind::Bool => ("boolean", Value::Null),
-        Kind::Integer { min, max, unit } => ("integer", json!({ "min": min, "max": max, "unit": unit })),
-        Kind::Number { min, max } => ("number", json!({ "min": min, "max": max })),
-        Kind::Text { max } => ("text", json!({ "maxBytes": max })),
-        Kind::Color => ("color", Value::Null),
-        Kind::Url => ("url", Value::Null),
-        Kind::Origins => ("origins", Value::Null),
-        Kind::Sources => ("sources", Value::Null),
-        Kind::Limit => ("limit", Value::Null),
-        Kind::LimitRules => ("limitRules", Value::Null),
-        Kind::Maintenance => ("maintenance", Value::Null),
+    let range = match setting.kind {
+        Kind::Integer { min, max, unit } => json!({ "min": min, "max": max, "unit": unit }),
+        Kind::Number { min, max } => json!({ "min": min, "max": max }),
+        Kind::Text { max } => json!({ "maxBytes": max }),
+        _ => Value::Null,
     };
     let default: Value = serde_json::from_str(setting.default).unwrap_or_default();
-    json!({ "type": kind, "range": range, "default": default, "secret": setting.secret, "description": setting.description })
+    json!({ "type": setting.kind.name(), "range": range, "default": default, "secret": setting.secret, "description": setting.description })
 }

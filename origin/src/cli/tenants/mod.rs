@@ -1,4 +1,10 @@
-//! `kado tenants create`. What makes a tenant is shared with `kado seed`.
+//! `kado tenants create|list|suspend|resume|export|delete`. What makes a tenant is shared with `kado seed`.
+
+mod catalogue;
+mod delete;
+mod export;
+mod list;
+mod suspend;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Subcommand;
@@ -36,6 +42,64 @@ pub(crate) struct Args {
 enum Action {
     /// Make a tenant with its hosts and its first administrator.
     Create(Create),
+    /// Show every tenant: state, hosts, how many users and pictures.
+    List(list::Args),
+    /// Answer like a host that nobody has: at the origin within 1 s, at every edge within 5 s. Nothing is lost.
+    Suspend(suspend::Args),
+    /// End a suspension.
+    Resume(suspend::Args),
+    /// Write every row of a tenant into a file of JSON lines.
+    Export(export::Args),
+    /// Delete a suspended tenant with everything that it has. There is no way back.
+    Delete(delete::Args),
+}
+
+/// Which tenant, for commands about one.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// Name of the tenant, or one of its hosts.
+    #[arg(value_name = "TENANT")]
+    tenant: String,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// A tenant that was named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    id: Uuid,
+    name: String,
+    active: bool,
+    hosts: Vec<String>,
+}
+
+impl Which {
+    async fn find(&self, connection: &mut PgConnection) -> Result<Found, CommandError> {
+        find(connection, &self.tenant).await
+    }
+}
+
+/// The tenant of this name, or else of this host.
+async fn find(connection: &mut PgConnection, text: &str) -> Result<Found, CommandError> {
+    let host = normalize_host(text).unwrap_or_default();
+    sqlx::query_as!(
+        Found,
+        r#"select id, name, active,
+                  array(select host from tenant_hosts h where h.tenant_id = t.id order by host) as "hosts!"
+           from tenants t
+           where name = $1 or id = (select tenant_id from tenant_hosts where host = $2)
+           order by name = $1 desc limit 1"#,
+        text,
+        host,
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(DatabaseError::from)?
+    .ok_or_else(|| {
+        CommandError::Configuration(format!(
+            "no tenant has the name or the host {text:?}; see `kado tenants list`"
+        ))
+    })
 }
 
 #[derive(Debug, clap::Args)]
@@ -59,7 +123,18 @@ struct Create {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
-    let Action::Create(create) = args.action;
+    match args.action {
+        Action::Create(args) => create(args).await?,
+        Action::List(args) => list::run(&args).await?,
+        Action::Suspend(args) => suspend::run(&args, false).await?,
+        Action::Resume(args) => suspend::run(&args, true).await?,
+        Action::Export(args) => export::run(&args).await?,
+        Action::Delete(args) => delete::run(&args).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn create(create: Create) -> Result<(), CommandError> {
     let hosts = parse_hosts(&create.hosts)?;
     let first = hosts.first().cloned().unwrap_or_default();
     let email = parse_email(&create.admin_email.unwrap_or_else(|| format!("admin@{first}")))?;
@@ -88,7 +163,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
             hosts.join(", ")
         ));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn taken(error: DatabaseError, what: &str) -> CommandError {
