@@ -2,7 +2,7 @@
 //!
 //! * `cli`: the subcommands. `api`, `internal`: the routes, one endpoint a file. `http`: the shell around them.
 //! * `identity`: passwords, keys, sessions. `settings`, `tenants`, `audit`, `blobs`: what the routes work on.
-//! * `limits`, `redis`: limits that several gateways share.
+//! * `idempotency`: creations that are asked for twice. `limits`, `redis`: limits that several gateways share.
 //! * `database`: pools, transactions, migrations. `seal`: secrets at rest. `readiness`, `telemetry`: how it is watched.
 //!
 //! Rules that the edge must share live in `kado-shared`, pixels in `kado-imaging`.
@@ -19,6 +19,7 @@ mod entropy;
 mod heavy;
 mod hex;
 mod http;
+mod idempotency;
 mod identity;
 mod internal;
 mod limits;

@@ -30,6 +30,10 @@ pub const KADO_TIMEOUT_MS: &str = "kado-timeout-ms";
 pub const KADO_EGRESS_ERROR: &str = "kado-egress-error";
 /// Maintenance that is announced: `startsAt=<time>, endsAt=<time>`.
 pub const KADO_MAINTENANCE: &str = "kado-maintenance";
+/// What a client draws for a request that it may have to repeat.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// `true` on an answer that was given before.
+pub const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 /// Identifier of a request, on every answer.
 pub const X_REQUEST_ID: &str = "x-request-id";
 /// W3C trace context.

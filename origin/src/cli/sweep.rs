@@ -1,12 +1,12 @@
 //! What nobody asks for any more, removed now and then: old sessions and delays, bytes without pictures, remains of
-//! uploads, purges that outlived every cached picture.
+//! uploads, purges that outlived every cached picture, answers that nobody repeats a request for.
 
 use kado_shared::tenant::TenantId;
 use std::time::{Duration, SystemTime};
 use time::Duration as Span;
 
 use crate::{
-    api::remove_unreferenced, blobs::BlobHash, database::DatabaseError, http::failure::chain,
+    api::remove_unreferenced, blobs::BlobHash, database::DatabaseError, http::failure::chain, idempotency,
     internal::events::KEEP_EVENTS, limits, purges, service::App,
 };
 
@@ -41,9 +41,19 @@ pub(super) async fn forever(app: App) -> ! {
                     blobs,
                     pending,
                     purges,
+                    idempotency_keys,
                     events,
                 } = swept;
-                tracing::info!(event = "swept", sessions, delays, blobs, pending, purges, events);
+                tracing::info!(
+                    event = "swept",
+                    sessions,
+                    delays,
+                    blobs,
+                    pending,
+                    purges,
+                    idempotency_keys,
+                    events
+                );
             }
             // The next round tries again.
             Err(error) => tracing::warn!(event = "sweep-failed", error = %chain(&error)),
@@ -59,6 +69,7 @@ struct Swept {
     blobs: u64,
     pending: u32,
     purges: u64,
+    idempotency_keys: u64,
     /// Events, and what is kept of counts.
     events: u64,
 }
@@ -111,6 +122,7 @@ async fn once(app: &App) -> Result<Swept, DatabaseError> {
         blobs,
         pending,
         purges,
+        idempotency_keys: idempotency::sweep(pool, now, BATCH).await?,
         events: sweep_events(app).await?,
     })
 }

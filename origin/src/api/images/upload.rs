@@ -30,6 +30,7 @@ use crate::{
         authentication::{Principal, SignedIn},
         failure::Failure,
     },
+    idempotency::{Attempt, NotFirst},
     service::App,
 };
 
@@ -68,6 +69,8 @@ pub(crate) enum UploadError {
     #[error(transparent)]
     Blob(#[from] BlobError),
     #[error(transparent)]
+    NotFirst(#[from] NotFirst),
+    #[error(transparent)]
     Database(#[from] DatabaseError),
 }
 
@@ -90,6 +93,7 @@ impl IntoResponse for UploadError {
             Self::Busy => Failure::busy("Too many uploads at this moment"),
             Self::Slow => Failure::unavailable("The database is not available at the moment"),
             Self::Blob(error) => Failure::unavailable("The blob store is not available at the moment").because(&error),
+            Self::NotFirst(answer) => return answer.into_response(),
             Self::Database(error) => error.into(),
             Self::Probe => Failure::internal(&self),
         };
@@ -114,6 +118,7 @@ fn image_failure(error: &ImageError) -> Failure {
 pub(crate) async fn post_image(
     State(app): State<App>,
     SignedIn(principal): SignedIn,
+    attempt: Attempt,
     request: Request,
 ) -> Result<Response, UploadError> {
     let _place = app.uploads.try_acquire().map_err(|_| UploadError::Busy)?;
@@ -130,7 +135,9 @@ pub(crate) async fn post_image(
         .map_err(|_| UploadError::NotMultipart)?;
     let staged = receive(&app, multipart, limit).await?;
     let info = probe(&staged, limit).await?;
-    let image = within(STORE_TIMEOUT, store(&app, &principal, staged, &info)).await?;
+    // The same bytes, whatever name and boundary they came with.
+    let attempt = attempt.of(&staged.hash().0);
+    let image = within(STORE_TIMEOUT, store(&app, &principal, attempt, staged, &info)).await?;
     let location = image.links.itself.clone();
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(image)).into_response())
 }
@@ -224,7 +231,13 @@ async fn probe(staged: &Staged, limit: u64) -> Result<ImageInfo, UploadError> {
     Ok(info)
 }
 
-async fn store(app: &App, principal: &Principal, staged: Staged, info: &ImageInfo) -> Result<ImageView, UploadError> {
+async fn store(
+    app: &App,
+    principal: &Principal,
+    attempt: Attempt,
+    staged: Staged,
+    info: &ImageInfo,
+) -> Result<ImageView, UploadError> {
     let (tenant, hash, now) = (principal.caller.tenant, staged.hash(), app.clock.now());
     let bytes = i64::try_from(staged.bytes()).map_err(|_| UploadError::TooLarge {
         limit: 0,
@@ -233,6 +246,7 @@ async fn store(app: &App, principal: &Principal, staged: Staged, info: &ImageInf
     let image = new_view(app.entropy.uuid(), info, bytes, now);
     announce_blob(app, tenant, &staged, now).await?;
     let mut transaction = app.database.begin(tenant).await?;
+    let claim = attempt.claim(transaction.connection(), principal, now).await?;
     lock_blob(transaction.connection(), tenant, hash).await?;
     sqlx::query!(
         "insert into blobs as b (tenant_id, sha256, bytes, reference_count, created_at) values ($1, $2, $3, 1, $4)
@@ -264,6 +278,16 @@ async fn store(app: &App, principal: &Principal, staged: Staged, info: &ImageInf
     entry.target = Some(image.id.to_string());
     entry.after = Some(json!({ "sha256": hash.to_string(), "bytes": bytes }));
     audit::record(transaction.connection(), entry).await?;
+    claim
+        .keep(
+            transaction.connection(),
+            principal,
+            StatusCode::CREATED,
+            &image.links.itself,
+            &image,
+            now,
+        )
+        .await?;
     // Under the blob's lock, so that no removal can come between file and row. The store is asked rather than believed:
     // a row whose file was lost is healed by the next upload of the same bytes.
     if !app.blobs.contains(tenant, hash).await? {

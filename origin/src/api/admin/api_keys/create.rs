@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use kado_shared::{
@@ -20,7 +20,8 @@ use super::{KeyView, Row};
 use crate::{
     audit,
     database::DatabaseError,
-    http::{authentication::Administrator, extract::JsonBody, failure::Failure},
+    http::{authentication::Administrator, failure::Failure},
+    idempotency::{KeyedJson, NotFirst},
     identity::api_key,
     service::App,
 };
@@ -61,6 +62,8 @@ pub(crate) enum CreateError {
     #[error("the key that was drawn has not the form of one")]
     Drawn,
     #[error(transparent)]
+    NotFirst(#[from] NotFirst),
+    #[error(transparent)]
     Database(#[from] DatabaseError),
 }
 
@@ -72,6 +75,7 @@ impl IntoResponse for CreateError {
                 Code::Conflict,
                 format!("There are {MOST_KEYS} keys, which is the most: delete those that nobody uses"),
             ),
+            Self::NotFirst(answer) => return answer.into_response(),
             Self::Database(error) => error.into(),
             defect @ Self::Drawn => Failure::internal(&defect),
         };
@@ -90,7 +94,7 @@ struct Wanted {
 pub(crate) async fn post_api_key(
     State(app): State<App>,
     Administrator(principal): Administrator,
-    JsonBody(body): JsonBody<NewKey>,
+    KeyedJson(attempt, body): KeyedJson<NewKey>,
 ) -> Result<Response, CreateError> {
     let wanted = check(body).map_err(CreateError::Fields)?;
     let now: OffsetDateTime = app.clock.now();
@@ -109,6 +113,7 @@ pub(crate) async fn post_api_key(
     };
     let tenant = principal.caller.tenant;
     let mut transaction = app.database.begin(tenant).await?;
+    let claim = attempt.claim(transaction.connection(), &principal, now).await?;
     let inserted = sqlx::query!(
         "insert into api_keys (tenant_id, id, user_id, name, prefix, sha256, scopes, rate_limit, created_at, expires_at)
          select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 where (select count(*) from api_keys) < $11",
@@ -136,9 +141,19 @@ pub(crate) async fn post_api_key(
     entry.after =
         Some(json!({ "name": view.name, "scopes": view.scopes, "limit": view.limit, "expiresAt": view.expires_at }));
     audit::record(transaction.connection(), entry).await?;
+    let location = format!("/api/admin/api-keys/{}", view.id);
+    // Without the key: who lost the answer deletes it and makes another.
+    claim
+        .keep(
+            transaction.connection(),
+            &principal,
+            StatusCode::CREATED,
+            &location,
+            &view,
+            now,
+        )
+        .await?;
     transaction.commit().await?;
-    let location =
-        HeaderValue::from_str(&format!("/api/admin/api-keys/{}", view.id)).map_err(|_| CreateError::Drawn)?;
     let created = Json(Created { key, view });
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], created).into_response())
 }
