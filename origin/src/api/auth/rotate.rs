@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 
 use super::{
     UserView,
-    token::{self, SessionMode},
+    token::{self, Issued, SessionMode},
 };
 use crate::{
     audit::{self, Actor, Entry},
@@ -66,6 +66,15 @@ impl IntoResponse for RotateError {
     }
 }
 
+/// The successor of a token, also of an expired one while its session lives.
+///
+/// Whoever presents a superseded one within `rotationReuseSeconds`, or with the same `Idempotency-Key` within 60 s, gets the
+/// same successor; later the session ends.
+#[utoipa::path(post, path = "/api/auth/rotate",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same answer again, within 60 s.",
+        min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
+    responses((status = 200, description = "The successor, in the form that the token came in.", body = Issued,
+        headers(("Set-Cookie" = String, description = "`__Host-kado`, in cookie mode.")))))]
 pub(crate) async fn post_rotate(
     State(app): State<App>,
     token: SignedToken,

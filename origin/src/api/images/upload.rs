@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::{ImageView, Links, lock_blob};
 use crate::{
-    api::page::timestamp,
+    api::{openapi::parameters::IdempotencyKey, page::timestamp},
     audit,
     blobs::{BlobError, Staged},
     database::DatabaseError,
@@ -115,6 +115,17 @@ fn image_failure(error: &ImageError) -> Failure {
     }
 }
 
+/// Stores an original.
+///
+/// The same bytes are stored once within a tenant; a cut upload leaves nothing.
+#[utoipa::path(post, path = "/api/images", params(IdempotencyKey),
+    request_body(content = ref("#/components/schemas/Upload"), content_type = "multipart/form-data"),
+    responses(
+        (status = 201, description = "It is stored.", body = ImageView),
+        (status = 413, description = "The file is larger than the setting `maxFileSize`, or has too many pixels."),
+        (status = 415, description = "The body is no form, or the file no picture of a kind that can be read."),
+        (status = 422, description = "The picture is damaged, or the Idempotency-Key was sent with another request."),
+    ))]
 pub(crate) async fn post_image(
     State(app): State<App>,
     SignedIn(principal): SignedIn,

@@ -18,6 +18,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::{KeyView, Row};
 use crate::{
+    api::openapi::{parameters::IdempotencyKey, schemas},
     audit,
     database::DatabaseError,
     http::{authentication::Administrator, failure::Failure},
@@ -31,22 +32,33 @@ const MOST_KEYS: i64 = 1000;
 /// Times after which a key may expire, in seconds: a minute to ten years.
 const LIFE: std::ops::RangeInclusive<i64> = 60..=315_360_000;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = NewApiKey)]
 pub(crate) struct NewKey {
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\s\u0000-\u001f\u007f-\u009f]([^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f])?$"
+    )]
     name: String,
+    #[schema(schema_with = schemas::scopes)]
     scopes: Vec<String>,
     /// Seconds; none for a key that does not expire.
     #[serde(default)]
+    #[schema(minimum = 60, maximum = 315_360_000)]
     expires_in: Option<i64>,
     /// A rate limit of its own.
     #[serde(default)]
+    #[schema(schema_with = schemas::optional_rate_limit, required = false)]
     limit: Option<Value>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = NewApiKeyShown)]
 struct Created {
+    #[schema(pattern = "^kado_[0-9a-f]{12}_[0-9a-f]{48}$", required = false)]
     key: String,
     #[serde(flatten)]
     view: KeyView,
@@ -91,6 +103,14 @@ struct Wanted {
     limit: Option<Value>,
 }
 
+/// Makes an API key, which is shown in this one answer.
+///
+/// It acts for the user who makes it, within its scopes. At most 1,000 of a tenant.
+#[utoipa::path(post, path = "/api/admin/api-keys", params(IdempotencyKey), request_body = NewKey,
+    responses(
+        (status = 201, description = "The key. Where the answer is repeated, `key` is absent.", body = Created),
+        (status = 409, description = "There are 1,000 keys, or a request with this Idempotency-Key is under way."),
+    ))]
 pub(crate) async fn post_api_key(
     State(app): State<App>,
     Administrator(principal): Administrator,
