@@ -85,7 +85,8 @@ fn describe(path: &str, method: &str, operation: &mut Value) {
     if operation.get("requestBody").is_some() {
         operation["requestBody"]["required"] = true.into();
     }
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
         // What may be left out is still never null.
         if let Some(kind) = parameter.pointer_mut("/schema/type").filter(|kind| kind.is_array()) {
             *kind = kind[0].take();

@@ -134,6 +134,11 @@ mod tests {
                 operation["security"].is_array() && operation["tags"][0].is_string(),
                 "{of}"
             );
+            // What indexing a map for a change leaves behind.
+            assert!(
+                operation.as_object().unwrap().values().all(|member| !member.is_null()),
+                "{of}"
+            );
             assert!(
                 names.insert(operation["operationId"].as_str().unwrap()),
                 "{of}: a name twice"

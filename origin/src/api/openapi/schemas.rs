@@ -48,9 +48,9 @@ fn or_null(schema: Ref) -> RefOr<Schema> {
 /// Text without control characters.
 pub(super) const NO_CONTROL: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
 /// A host name or IP literal, with a star for subdomains.
-const HOST: &str = "^(\\*\\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$";
+const HOST: &str = "^(\\*\\.)?([A-Za-z0-9_-]{1,63}(\\.[A-Za-z0-9_-]{1,63})*|\\[[0-9A-Fa-f:.]+\\])$";
 /// A path pattern of a limit.
-const PATTERN: &str = "^/[A-Za-z0-9/_.*-]{0,199}$";
+const PATTERN: &str = "^/[!\"$->@-~]{0,199}$";
 
 /// Every schema of this file and of `settings`, by name.
 pub(super) fn all() -> Map<String, Value> {

@@ -29,10 +29,10 @@ fn value(setting: &Setting) -> Value {
         Kind::Text { max } => json!({ "type": "string", "maxLength": max, "pattern": NO_CONTROL }),
         Kind::Color => json!({ "type": "string", "pattern": "^#[0-9A-Fa-f]{6}$" }),
         Kind::Url => {
-            json!({ "type": "string", "maxLength": 2048, "pattern": "^(https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,4})?(/[A-Za-z0-9._~/-]*)?)?$" })
+            json!({ "type": "string", "maxLength": 2048, "pattern": "^(https?://[^\\s?#]+)?$" })
         }
         Kind::Origins => {
-            json!({ "type": "array", "maxItems": 100, "items": { "type": "string", "pattern": "^https?://[a-z0-9.:\\[\\]-]+$", "examples": ["https://example.com"] } })
+            json!({ "type": "array", "maxItems": 100, "items": { "type": "string", "pattern": "^https?://[^\\s/?#@]+$", "examples": ["https://example.com"] } })
         }
         Kind::Sources => sources(),
         Kind::Limit => json!({ "$ref": "#/components/schemas/RateLimit" }),
