@@ -3,7 +3,7 @@
 //! * `cli`: the subcommands. `api`, `internal`: the routes, one endpoint a file. `http`: the shell around them.
 //! * `identity`: passwords, keys, sessions. `settings`, `presets`, `content`, `tenants`, `audit`, `blobs`: what the routes
 //!   work on.
-//! * `limits`, `redis`: limits that several gateways share.
+//! * `idempotency`: creations that are asked for twice. `limits`, `redis`: limits that several gateways share.
 //! * `quota`: what users may spend in an hour, counted in the database alone.
 //! * `database`: pools, transactions, migrations. `seal`: secrets at rest. `readiness`, `telemetry`: how it is watched.
 //!
@@ -22,6 +22,7 @@ mod entropy;
 mod heavy;
 mod hex;
 mod http;
+mod idempotency;
 mod identity;
 mod internal;
 mod limits;

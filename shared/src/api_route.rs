@@ -4,6 +4,8 @@
 /// Templates, and the methods that each answers, `HEAD` with `GET`.
 pub const ROUTES: &[(&str, &[&str])] = &[
     ("/.well-known/jwks.json", &["GET"]),
+    ("/api/docs", &["GET"]),
+    ("/api/openapi.json", &["GET"]),
     ("/api/auth/login", &["POST"]),
     ("/api/auth/logout", &["POST"]),
     ("/api/auth/me", &["GET"]),

@@ -38,6 +38,10 @@ pub const X_USER_RATELIMIT_LIMIT: &str = "x-user-ratelimit-limit";
 pub const X_USER_RATELIMIT_REMAINING: &str = "x-user-ratelimit-remaining";
 /// When the hour ends, Unix seconds.
 pub const X_USER_RATELIMIT_RESET: &str = "x-user-ratelimit-reset";
+/// What a client draws for a request that it may have to repeat.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// `true` on an answer that was given before.
+pub const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 /// Identifier of a request, on every answer.
 pub const X_REQUEST_ID: &str = "x-request-id";
 /// W3C trace context.

@@ -8,6 +8,7 @@ mod csv;
 mod faults;
 mod health;
 mod images;
+mod openapi;
 mod page;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -35,6 +36,8 @@ use crate::{
 pub(crate) fn router(app: App) -> Router {
     let quick = Router::new()
         .route("/.well-known/jwks.json", get(auth::jwks::get_jwks))
+        .route("/api/docs", get(openapi::get_docs))
+        .route("/api/openapi.json", get(openapi::get_openapi))
         .route("/api/auth/login", post(auth::login::post_login))
         .route("/api/auth/logout", post(auth::logout::post_logout))
         .route("/api/auth/me", get(auth::me::get_me))

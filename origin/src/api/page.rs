@@ -12,10 +12,11 @@ const DEFAULT_LIMIT: i64 = 50;
 const LIMITS: std::ops::RangeInclusive<i64> = 1..=200;
 
 /// A page of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Page<T> {
     items: Vec<T>,
+    /// For the next page; `null` on the last one.
     next_cursor: Option<String>,
 }
 

@@ -163,6 +163,8 @@ mod tests {
              insert into system_settings (tenant_id, name, value) select id, 'maxFileSize', '2048' from tenants;
              insert into api_keys (tenant_id, id, user_id, name, prefix, sha256, scopes, created_at)
                  select tenant_id, gen_random_uuid(), id, 'a', '0123456789ab', sha256(''), '{process}', now() from users;
+             insert into idempotency_keys (tenant_id, user_id, route, key_sha256, fingerprint, status, answer, created_at)
+                 select tenant_id, id, 'POST /api/images', sha256(''), sha256(''), 201, '{}', now() from users;
              insert into limit_counters select id, 'api/a', 'null', 1 from tenants;
              insert into blobs select id, sha256(name::bytea), 1, 1, now() from tenants;
              insert into images select b.tenant_id, gen_random_uuid(), b.sha256, u.id, 1, 1, 'png', now() from blobs b join users u using (tenant_id);

@@ -1,6 +1,6 @@
 //! What nobody asks for any more, removed now and then: old sessions and delays, bytes without pictures, remains of
 //! uploads, purges that outlived every cached picture, signing keys that nobody comes with any more, originals of tenants
-//! that were deleted.
+//! that were deleted, answers that nobody repeats a request for.
 
 use kado_shared::tenant::TenantId;
 use std::time::{Duration, SystemTime};
@@ -12,6 +12,7 @@ use crate::{
     blobs::BlobHash,
     database::DatabaseError,
     http::failure::chain,
+    idempotency,
     identity::key_rotation,
     internal::events::KEEP_EVENTS,
     limits, purges, quota,
@@ -51,6 +52,7 @@ pub(super) async fn forever(app: App) -> ! {
                     blobs,
                     pending,
                     purges,
+                    idempotency_keys,
                     events,
                     quotas,
                     keys,
@@ -63,6 +65,7 @@ pub(super) async fn forever(app: App) -> ! {
                     blobs,
                     pending,
                     purges,
+                    idempotency_keys,
                     events,
                     quotas,
                     keys,
@@ -83,6 +86,7 @@ pub(super) struct Swept {
     blobs: u64,
     pending: u32,
     purges: u64,
+    idempotency_keys: u64,
     /// Events, and what is kept of counts.
     events: u64,
     /// Hours of usage, and what edges have spent.
@@ -141,6 +145,7 @@ pub(super) async fn once(app: &App) -> Result<Swept, DatabaseError> {
         blobs,
         pending,
         purges,
+        idempotency_keys: idempotency::sweep(pool, now, BATCH).await?,
         events: sweep_events(app).await?,
         quotas: sweep_quotas(app).await?,
         keys: retire_keys(app).await?,

@@ -25,10 +25,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        require_json(request.headers())?;
-        let bytes = read_limited(Body::new(request.into_body()), JSON_LIMIT).await?;
-        parse(&bytes).map(Self)
+        read_value(json_value(request).await?).map(Self)
     }
+}
+
+/// The JSON of a request's body.
+pub(crate) async fn json_value(request: Request) -> Result<Value, Failure> {
+    require_json(request.headers())?;
+    let bytes = read_limited(Body::new(request.into_body()), JSON_LIMIT).await?;
+    parse(&bytes)
 }
 
 fn require_json(headers: &HeaderMap) -> Result<(), Failure> {
@@ -51,15 +56,18 @@ fn require_json(headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+fn parse(bytes: &[u8]) -> Result<Value, Failure> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         Failure::new(
             Code::BadRequest,
             format!("The body is not UTF-8 after byte {}", error.valid_up_to()),
         )
     })?;
-    let value: Value = serde_json::from_str(text)
-        .map_err(|error| Failure::new(Code::BadRequest, format!("The body is not JSON: {error}")))?;
+    serde_json::from_str(text).map_err(|error| Failure::new(Code::BadRequest, format!("The body is not JSON: {error}")))
+}
+
+/// Reads JSON as what an endpoint expects.
+pub(crate) fn read_value<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     if let Some(field) = find_nul(&value) {
         return Err(Failure::field(&field, "must not contain U+0000"));
     }
@@ -219,7 +227,7 @@ pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(field: D) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{find_nul, parse, query_pairs};
+    use super::{Failure, find_nul, query_pairs};
     use axum::response::IntoResponse;
     use proptest::prelude::{any, prop_assert, proptest};
     use serde::Deserialize;
@@ -232,8 +240,12 @@ mod tests {
         _name: String,
     }
 
+    fn parse(body: &[u8]) -> Result<Body, Failure> {
+        super::parse(body).and_then(super::read_value)
+    }
+
     fn refused(body: &[u8]) -> (u16, String) {
-        let failure = parse::<Body>(body).unwrap_err();
+        let failure = parse(body).unwrap_err();
         let text = format!("{failure:?}");
         (failure.into_response().status().as_u16(), text)
     }
@@ -281,7 +293,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_body_is_survived(bytes in any::<Vec<u8>>()) {
-            prop_assert!(parse::<Body>(&bytes).is_ok() || refused(&bytes).0 == 400);
+            prop_assert!(parse(&bytes).is_ok() || refused(&bytes).0 == 400);
         }
     }
 }

@@ -7,6 +7,7 @@ mod fresh;
 mod fuzz;
 mod miniflare;
 mod outcome;
+mod schemathesis;
 mod sheet;
 mod sqlx;
 mod steps;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Sqlx(sqlx::Arguments),
     /// Try random inputs on the transform engine
     Fuzz(fuzz::Arguments),
+    /// Try the API by its own document
+    Schemathesis(schemathesis::Arguments),
     /// Draw a photo through every option of the grammar
     Sheet(sheet::Arguments),
     /// Measure
@@ -53,6 +56,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Test(arguments) => test::run(&workspace, &arguments),
         Command::Sqlx(arguments) => sqlx::run(&workspace, &arguments),
         Command::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
+        Command::Schemathesis(arguments) => schemathesis::run(&workspace, &arguments),
         Command::Sheet(arguments) => sheet::run(&workspace, &arguments),
         Command::Bench(command) => bench::run(&workspace, command),
     }

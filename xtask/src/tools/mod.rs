@@ -4,6 +4,7 @@ mod bare_machine;
 mod cargo_tool;
 mod node;
 mod npm;
+mod python_tool;
 mod source_copy;
 mod symlinks;
 mod version;
@@ -16,6 +17,7 @@ pub use bare_machine::require as require_bare_machine;
 pub use cargo_tool::CargoTool;
 pub use node::modern_node;
 pub use npm::{NodeModules, ensure as ensure_npm_packages};
+pub use python_tool::PythonTool;
 
 use crate::workspace::Workspace;
 
@@ -62,6 +64,12 @@ pub fn cargo_deny() -> CargoTool {
 #[must_use]
 pub fn cargo_nextest() -> CargoTool {
     CargoTool::at_least("cargo-nextest", "cargo-nextest", CARGO_NEXTEST, "0.9.0").lock_file_first()
+}
+
+/// What tries the API by its document; pinned, because its checks grow from version to version.
+#[must_use]
+pub const fn schemathesis() -> PythonTool {
+    PythonTool::exactly("schemathesis", "4.32.5")
 }
 
 /// Adds the WebAssembly target to the toolchain if it is missing.

@@ -5,7 +5,7 @@
 
 use kado_shared::{
     event::{self, Event, Picture},
-    headers::KADO_IMAGE,
+    headers::{IDEMPOTENT_REPLAYED, KADO_IMAGE},
     job::TransformJob,
 };
 
@@ -59,6 +59,8 @@ pub(in crate::gateway) async fn forwarded(
     let Ok(tenant) = tenant.parse() else { return };
     let header = |name: &str| outcome.as_ref().ok().and_then(|answer| answer.header(name));
     let result = match outcome {
+        // What the answer tells of was done, and told of, before.
+        Ok(answer) if answer.header(IDEMPOTENT_REPLAYED).is_some() => "replayed".to_owned(),
         Ok(answer) if answer.status() < 300 => "ok".to_owned(),
         // The problem's code is in a body that is passed on unread.
         Ok(answer) => format!("status-{}", answer.status()),

@@ -3,9 +3,11 @@
 
 use axum::{Json, extract::State};
 use kado_shared::maintenance::{Maintenance, State as Standing};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
+    api::openapi::schemas,
     audit,
     clock::unix,
     http::{
@@ -19,11 +21,22 @@ use crate::{
 
 const SETTING: &str = "maintenance";
 
+/// What is set, and what it means now.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = MaintenanceState)]
+pub(crate) struct Shown {
+    #[schema(schema_with = schemas::optional_maintenance)]
+    maintenance: Option<Maintenance>,
+    #[schema(pattern = "^(quiet|announced|active)$")]
+    state: &'static str,
+}
+
 /// What is set for the tenant, or for all, and what it means now.
+#[utoipa::path(get, path = "/api/admin/maintenance", responses((status = 200, description = "What is set.", body = Shown)))]
 pub(crate) async fn get_maintenance(
     State(app): State<App>,
     Administrator(principal): Administrator,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Shown>, Failure> {
     let mut transaction = app.database.begin(principal.caller.tenant).await?;
     let layers = settings::load(transaction.connection(), principal.caller.tenant).await?;
     transaction.commit().await?;
@@ -31,33 +44,42 @@ pub(crate) async fn get_maintenance(
 }
 
 /// Sets it, in place of what was set before.
+#[utoipa::path(put, path = "/api/admin/maintenance",
+    request_body(content = ref("#/components/schemas/Maintenance"), content_type = "application/json"),
+    responses((status = 200, description = "What is set now.", body = Shown)))]
 pub(crate) async fn put_maintenance(
     State(app): State<App>,
     Administrator(principal): Administrator,
     JsonBody(wanted): JsonBody<Value>,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Shown>, Failure> {
     Maintenance::from_json(&wanted).map_err(|detail| Failure::field(SETTING, detail))?;
     change(&app, &principal, Some(&wanted)).await.map(Json)
 }
 
-/// Takes the tenant's own back: if it is under way, it is over. What an operator has set for all tenants stays.
+/// Takes the tenant's own back: if it is under way, it is over.
+///
+/// What an operator has set for all tenants stays.
+#[utoipa::path(delete, path = "/api/admin/maintenance", responses((status = 200, description = "What is left.", body = Shown)))]
 pub(crate) async fn delete_maintenance(
     State(app): State<App>,
     Administrator(principal): Administrator,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Shown>, Failure> {
     change(&app, &principal, None).await.map(Json)
 }
 
-fn view(app: &App, maintenance: Option<&Maintenance>) -> Value {
+fn view(app: &App, maintenance: Option<&Maintenance>) -> Shown {
     let state = match maintenance.map(|maintenance| maintenance.state(unix(app.clock.now()) * 1000)) {
         None | Some(Standing::Quiet) => "quiet",
         Some(Standing::Announced) => "announced",
         Some(Standing::Active { .. }) => "active",
     };
-    json!({ "maintenance": maintenance, "state": state })
+    Shown {
+        maintenance: maintenance.cloned(),
+        state,
+    }
 }
 
-async fn change(app: &App, principal: &Principal, value: Option<&Value>) -> Result<Value, Failure> {
+async fn change(app: &App, principal: &Principal, value: Option<&Value>) -> Result<Shown, Failure> {
     let tenant = principal.caller.tenant;
     let mut transaction = app.database.begin(tenant).await?;
     settings::lock(transaction.connection(), Some(tenant)).await?;

@@ -6,8 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kado_shared::problem::FieldError;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     audit,
@@ -22,7 +21,7 @@ use crate::{
 const SEEN_WITHIN: u64 = 5;
 
 /// One, or several.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(untagged, expecting = "must be a text or a list of texts")]
 enum OneOrMore {
     One(String),
@@ -40,14 +39,34 @@ impl OneOrMore {
 }
 
 /// What is to go.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Purge, min_properties = 1, example = json!({ "source": ["https://images.example.com/a.jpg"] }))]
 pub(crate) struct Body {
+    /// Image addresses, with or without the tenant's host; any spelling of the options.
     address: Option<OneOrMore>,
+    /// Sources, written as in an address: whatever was made of them.
     source: Option<OneOrMore>,
+    /// Names of presets: whatever was made by them.
     preset: Option<OneOrMore>,
+    /// Everything of the tenant.
     #[serde(default)]
     all: bool,
+}
+
+/// What was purged.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Purged {
+    addresses: usize,
+    sources: usize,
+    presets: usize,
+    /// Everything of the tenant: as asked for, or because of more than 10,000 single purges in a week.
+    all: bool,
+    /// The tenant's generation.
+    generation: i64,
+    /// Seconds within which every edge knows.
+    seen_within: u64,
 }
 
 /// Why nothing was purged.
@@ -80,11 +99,19 @@ impl IntoResponse for PurgeError {
     }
 }
 
+/// Throws pictures of the own tenant out of every cache.
+///
+/// At least one of the fields; 100 addresses, sources and presets in all, 10 requests a minute.
+#[utoipa::path(post, path = "/api/admin/purge", request_body = Body,
+    responses(
+        (status = 200, description = "Every edge knows within `seenWithin` seconds.", body = Purged),
+        (status = 429, description = "The tenant has purged 10 times in a minute, or a rate limit refused."),
+    ))]
 pub(crate) async fn post_purge(
     State(app): State<App>,
     Administrator(principal): Administrator,
     JsonBody(body): JsonBody<Body>,
-) -> Result<Json<Value>, PurgeError> {
+) -> Result<Json<Purged>, PurgeError> {
     let wanted = Wanted {
         addresses: OneOrMore::list(body.address),
         sources: OneOrMore::list(body.source),
@@ -111,14 +138,14 @@ pub(crate) async fn post_purge(
     entry.after = Some(wanted.to_json());
     audit::record(transaction.connection(), entry).await?;
     transaction.commit().await?;
-    Ok(Json(json!({
-        "addresses": wanted.addresses.len(),
-        "sources": wanted.sources.len(),
-        "presets": wanted.presets.len(),
-        "all": done.raised,
-        "generation": done.generation,
-        "seenWithin": SEEN_WITHIN,
-    })))
+    Ok(Json(Purged {
+        addresses: wanted.addresses.len(),
+        sources: wanted.sources.len(),
+        presets: wanted.presets.len(),
+        all: done.raised,
+        generation: done.generation,
+        seen_within: SEEN_WITHIN,
+    }))
 }
 
 #[cfg(test)]

@@ -11,13 +11,17 @@ use crate::{
     service::App,
 };
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = RevokedSessions)]
 pub(crate) struct Revoked {
     /// Tokens of an older epoch do not count any more.
     epoch: i64,
 }
 
+/// Ends every session of the tenant, the caller's too.
+#[utoipa::path(post, path = "/api/admin/sessions/revoke-all", operation_id = "post_revoke_all",
+    responses((status = 200, description = "They have ended.", body = Revoked)))]
 pub(crate) async fn post_revoke_all(
     State(app): State<App>,
     Administrator(principal): Administrator,

@@ -3,11 +3,26 @@
 use axum::{Json, extract::State, http::header, response::IntoResponse};
 use kado_shared::claims::Jwks;
 
-use crate::{http::failure::Failure, service::App};
+use serde_json::Value;
+
+use crate::{api::openapi::schemas, http::failure::Failure, service::App};
+
+/// [`Jwks`], as the document tells of it.
+#[expect(dead_code, reason = "described here, and declared in kado-shared")]
+#[derive(utoipa::ToSchema)]
+#[schema(as = Jwks)]
+struct KeySet {
+    #[schema(schema_with = schemas::keys)]
+    keys: Vec<Value>,
+}
 
 /// Edges know keys from their snapshot, not from here. Where others verify, `kado keys rotate --wait` is given this long.
 const CACHE_CONTROL: &str = "public, max-age=300";
 
+/// The public keys, for whoever verifies our tokens.
+#[utoipa::path(get, path = "/.well-known/jwks.json",
+    responses((status = 200, description = "A JWK set (RFC 7517).", body = KeySet,
+        headers(("Cache-Control" = String, description = "`public`, for minutes.")))))]
 pub(crate) async fn get_jwks(State(app): State<App>) -> Result<impl IntoResponse, Failure> {
     let keys = app.keyring.current().await?.published.clone();
     Ok(([(header::CACHE_CONTROL, CACHE_CONTROL)], Json(Jwks { keys })))

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     UserView,
-    token::{self, SessionMode},
+    token::{self, Issued, SessionMode},
 };
 use crate::{
     audit::{self, Actor, Entry},
@@ -42,10 +42,16 @@ use crate::{
 };
 
 /// Body of the request.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Login {
+    #[schema(
+        max_length = 254,
+        pattern = r"^\s*[^\s\u0000-\u001f\u007f-\u009f]+@[^\s@\u0000-\u001f\u007f-\u009f]+\s*$",
+        example = "name@example.com"
+    )]
     email: String,
+    #[schema(min_length = 1, max_length = 512, pattern = r"^[^\u0000]*$")]
     password: String,
     #[serde(default)]
     session: SessionMode,
@@ -98,6 +104,15 @@ impl IntoResponse for LoginError {
     }
 }
 
+/// Signs in with an address and its password.
+///
+/// Unknown, wrong, locked and disabled look the same: status, body and time.
+#[utoipa::path(post, path = "/api/auth/login", security(()), request_body = Login,
+    responses(
+        (status = 200, description = "A session. In cookie mode its token is in `Set-Cookie`, and not in the body.", body = Issued,
+            headers(("Set-Cookie" = String, description = "`__Host-kado`, in cookie mode."))),
+        (status = 401, description = "The address or the password is wrong, or a delay is running."),
+    ))]
 pub(crate) async fn post_login(
     State(app): State<App>,
     axum::Extension(caller): axum::Extension<Caller>,

@@ -16,6 +16,10 @@ use crate::{
     service::App,
 };
 
+/// Ends the session, here at once and at the edges within 5 s.
+#[utoipa::path(post, path = "/api/auth/logout",
+    responses((status = 204, description = "It has ended.",
+        headers(("Set-Cookie" = String, description = "Takes `__Host-kado` back.")))))]
 pub(crate) async fn post_logout(
     State(app): State<App>,
     SignedInAtAll(principal): SignedInAtAll,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::UserView;
 use crate::http::{authentication::SignedInAtAll, failure::Failure};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Me {
     user: UserView,
@@ -15,6 +15,8 @@ pub(crate) struct Me {
     tenant: Uuid,
 }
 
+/// Who the token speaks for.
+#[utoipa::path(get, path = "/api/auth/me", responses((status = 200, description = "The user.", body = Me)))]
 pub(crate) async fn get_me(SignedInAtAll(principal): SignedInAtAll) -> Result<Json<Me>, Failure> {
     Ok(Json(Me {
         session_id: principal.session()?,

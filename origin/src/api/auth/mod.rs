@@ -15,12 +15,17 @@ use kado_shared::claims::Role;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::openapi::schemas;
+
 /// A user as they see themselves.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = User)]
 struct UserView {
     id: Uuid,
+    #[schema(example = "name@example.com")]
     email: String,
+    #[schema(schema_with = schemas::role)]
     role: Role,
     must_change_password: bool,
 }

@@ -23,10 +23,14 @@ use crate::{
 };
 
 /// Body of the request.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = PasswordChange)]
 pub(crate) struct Change {
+    #[schema(min_length = 1, max_length = 4096, pattern = r"^[^\u0000]*$")]
     current_password: String,
+    /// Another than the current one.
+    #[schema(min_length = 8, max_length = 512, pattern = r"^[^\u0000]*$")]
     new_password: String,
 }
 
@@ -58,6 +62,9 @@ impl IntoResponse for PasswordError {
     }
 }
 
+/// Sets a new password. Every other session of the user ends.
+#[utoipa::path(post, path = "/api/auth/password", request_body = Change,
+    responses((status = 204, description = "It counts from now on.")))]
 pub(crate) async fn post_password(
     State(app): State<App>,
     SignedInAtAll(principal): SignedInAtAll,

@@ -28,16 +28,23 @@ use crate::{
 };
 
 /// Body of the request.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Registration {
+    #[schema(
+        max_length = 254,
+        pattern = r"^\s*[^\s\u0000-\u001f\u007f-\u009f]+@[^\s@\u0000-\u001f\u007f-\u009f]+\s*$",
+        example = "name@example.com"
+    )]
     email: String,
+    #[schema(min_length = 8, max_length = 512, pattern = r"^[^\u0000]*$")]
     password: String,
 }
 
 /// The answer, whoever asks.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct Registered {
+    #[schema(pattern = "^accepted$")]
     status: &'static str,
 }
 
@@ -66,6 +73,12 @@ impl IntoResponse for RegisterError {
     }
 }
 
+/// Registers a user, where the setting `allowRegistration` admits it.
+#[utoipa::path(post, path = "/api/auth/register", security(()), request_body = Registration,
+    responses(
+        (status = 202, description = "Accepted; for an address that is known already too.", body = Registered),
+        (status = 403, description = "Nobody can register here."),
+    ))]
 pub(crate) async fn post_register(
     State(app): State<App>,
     axum::Extension(caller): axum::Extension<Caller>,

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     UserView,
-    token::{self, SessionMode},
+    token::{self, Issued, SessionMode},
 };
 use crate::{
     audit,
@@ -45,6 +45,10 @@ impl IntoResponse for RevokeError {
     }
 }
 
+/// Ends every session of the caller, and begins a new one.
+#[utoipa::path(post, path = "/api/auth/revoke-all", operation_id = "post_revoke_own",
+    responses((status = 200, description = "The new session, in the form that the token came in.", body = Issued,
+        headers(("Set-Cookie" = String, description = "`__Host-kado`, in cookie mode.")))))]
 pub(crate) async fn post_revoke_all(
     State(app): State<App>,
     SignedInAtAll(principal): SignedInAtAll,

@@ -12,13 +12,12 @@ use kado_shared::{
     claims::{AccessClaims, TokenError, sign},
     rotation::{self, Decision, Presented},
 };
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::{
     UserView,
-    token::{self, SessionMode},
+    token::{self, Issued, SessionMode},
 };
 use crate::{
     audit::{self, Actor, Entry},
@@ -28,6 +27,7 @@ use crate::{
         context::Observation,
         failure::Failure,
     },
+    idempotency,
     identity::{
         keyring::KeyringError,
         session::{self, Stored},
@@ -35,14 +35,11 @@ use crate::{
     service::App,
 };
 
-/// Longest `Idempotency-Key`, in bytes.
-const MOST_KEY_BYTES: usize = 255;
-
 /// Why there is no successor.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RotateError {
     #[error("the Idempotency-Key is none")]
-    Key,
+    Key(Failure),
     #[error(transparent)]
     Refused(#[from] session::Refusal),
     #[error("a token that was superseded long ago came back: its session has ended")]
@@ -58,10 +55,7 @@ pub(crate) enum RotateError {
 impl IntoResponse for RotateError {
     fn into_response(self) -> Response {
         let failure = match self {
-            Self::Key => Failure::field(
-                "Idempotency-Key",
-                format!("must have 1 to {MOST_KEY_BYTES} visible ASCII characters"),
-            ),
+            Self::Key(failure) => failure,
             // Neither thief nor owner is told which of them was noticed.
             Self::Refused(_) | Self::Replay => invalid_token(&self),
             Self::Database(error) => error.into(),
@@ -72,13 +66,22 @@ impl IntoResponse for RotateError {
     }
 }
 
+/// The successor of a token, also of an expired one while its session lives.
+///
+/// Whoever presents a superseded one within `rotationReuseSeconds`, or with the same `Idempotency-Key` within 60 s, gets the
+/// same successor; later the session ends.
+#[utoipa::path(post, path = "/api/auth/rotate",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same answer again, within 60 s.",
+        min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
+    responses((status = 200, description = "The successor, in the form that the token came in.", body = Issued,
+        headers(("Set-Cookie" = String, description = "`__Host-kado`, in cookie mode.")))))]
 pub(crate) async fn post_rotate(
     State(app): State<App>,
     token: SignedToken,
     axum::Extension(observation): axum::Extension<Arc<Observation>>,
     headers: HeaderMap,
 ) -> Result<Response, RotateError> {
-    let key = idempotency_key(&headers)?;
+    let key = idempotency::key_of(&headers).map_err(RotateError::Key)?;
     let _turn = app.rotations.wait(token.claims.sid).await;
     let mut transaction = app.database.begin(token.caller.tenant).await?;
     let stored = session::load_for_update(transaction.connection(), token.claims.sid)
@@ -120,21 +123,6 @@ pub(crate) async fn post_rotate(
     };
     let (claims, text) = issued;
     Ok(token::answer(user, &claims, &text, SessionMode::of(token.is_cookie)))
-}
-
-/// SHA-256 of the request's `Idempotency-Key`.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<[u8; 32]>, RotateError> {
-    let mut given = headers.get_all("idempotency-key").iter();
-    let Some(key) = given.next() else {
-        return Ok(None);
-    };
-    let bytes = key.as_bytes();
-    let right = (1..=MOST_KEY_BYTES).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
-    if right && given.next().is_none() {
-        Ok(Some(Sha256::digest(bytes).into()))
-    } else {
-        Err(RotateError::Key)
-    }
 }
 
 async fn reuse_ms(

@@ -11,7 +11,10 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
-    api::page::{Cursor, Page, parse_page, timestamp},
+    api::{
+        openapi::parameters::{IdInPath as IdInPathParameter, PageQuery},
+        page::{Cursor, Page, parse_page, timestamp},
+    },
     audit,
     database::DatabaseError,
     http::{
@@ -23,16 +26,20 @@ use crate::{
     service::App,
 };
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Session)]
 pub(crate) struct SessionView {
     id: Uuid,
     /// `User-Agent` of the sign-in.
     device: Option<String>,
     ip: Option<String>,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     last_seen_at: String,
     /// When it ends if nothing more is heard of it.
+    #[schema(format = DateTime)]
     expires_at: String,
     /// Seconds until then.
     expires_in: i64,
@@ -40,6 +47,9 @@ pub(crate) struct SessionView {
     current: bool,
 }
 
+/// Where the caller is signed in.
+#[utoipa::path(get, path = "/api/auth/sessions", params(PageQuery),
+    responses((status = 200, description = "A page.", body = Page<SessionView>)))]
 pub(crate) async fn get_sessions(
     State(app): State<App>,
     SignedIn(principal): SignedIn,
@@ -102,6 +112,9 @@ pub(crate) async fn page_of_user(
     }))
 }
 
+/// Ends one of the caller's sessions.
+#[utoipa::path(delete, path = "/api/auth/sessions/{id}", params(IdInPathParameter),
+    responses((status = 204, description = "It has ended.")))]
 pub(crate) async fn delete_session(
     State(app): State<App>,
     SignedInAtAll(principal): SignedInAtAll,

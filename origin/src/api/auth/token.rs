@@ -17,7 +17,7 @@ use crate::http::authentication::COOKIE;
 const COOKIE_LIFE: Duration = Duration::days(30);
 
 /// Where a client keeps its token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum SessionMode {
     /// In the body, for clients that keep it themselves.
@@ -33,12 +33,15 @@ impl SessionMode {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// A token, or word of its cookie.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Issued {
+#[schema(as = IssuedToken)]
+pub(super) struct Issued {
     /// Absent in cookie mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
+    #[schema(format = DateTime)]
     expires_at: String,
     /// Seconds: clocks of devices are wrong.
     expires_in: u64,

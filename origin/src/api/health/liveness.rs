@@ -2,6 +2,17 @@
 
 use axum::{http::header, response::IntoResponse};
 
+/// The answer, as the document tells of it.
+#[expect(dead_code, reason = "described here, and written as it is")]
+#[derive(utoipa::ToSchema)]
+struct Alive {
+    ok: bool,
+    #[schema(pattern = "^alive$")]
+    status: String,
+}
+
+/// The process answers; nothing is touched for it.
+#[utoipa::path(get, path = "/api/health/liveness", responses((status = 200, description = "It lives.", body = Alive)))]
 pub(crate) async fn get_liveness() -> impl IntoResponse {
     (
         [(header::CONTENT_TYPE, "application/json")],

@@ -25,8 +25,9 @@ use crate::{
 const DATABASE_TIMEOUT: Duration = Duration::from_millis(1500);
 const REDIS_TIMEOUT: Duration = Duration::from_millis(800);
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Health {
+    #[schema(pattern = "^(healthy|degraded)$")]
     status: &'static str,
     ready: bool,
     components: Components,
@@ -35,7 +36,7 @@ struct Health {
     uptime: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Components {
     database: Component,
     redis: Component,
@@ -43,7 +44,7 @@ struct Components {
     startup: Component,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Component {
     ok: bool,
@@ -57,6 +58,15 @@ struct Component {
     detail: Option<String>,
 }
 
+/// Whether requests should be sent here.
+///
+/// With Redis configured and away it is 200 and `degraded`. With the origin away the edge answers by itself, and says so in
+/// `components.origin`.
+#[utoipa::path(get, path = "/api/health",
+    responses(
+        (status = 200, description = "Ready.", body = Health),
+        (status = 503, description = "Not ready: the database, its schema or start-up, or it drains.", body = Health),
+    ))]
 pub(crate) async fn get_health(State(app): State<App>) -> Response {
     let (database, redis) = tokio::join!(ask_database(&app), ask_redis(&app));
     let (database, migrations) = database;

@@ -9,6 +9,7 @@ use kado_shared::{claims::Role, problem::Code};
 use serde_json::json;
 
 use crate::{
+    api::openapi::parameters::IdInPath as IdInPathParameter,
     audit,
     blobs::{BlobError, BlobHash},
     database::DatabaseError,
@@ -42,6 +43,11 @@ impl IntoResponse for DeleteError {
     }
 }
 
+/// Deletes an original, of one's own or as an administrator.
+///
+/// The bytes go when no other upload has the same ones.
+#[utoipa::path(delete, path = "/api/images/{id}", params(IdInPathParameter),
+    responses((status = 204, description = "It is gone.")))]
 pub(crate) async fn delete_image(
     State(app): State<App>,
     SignedIn(principal): SignedIn,

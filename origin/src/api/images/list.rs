@@ -7,12 +7,18 @@ use axum::{
 
 use super::{ImageView, Links};
 use crate::{
-    api::page::{Cursor, Page, parse_page, timestamp},
+    api::{
+        openapi::parameters::PageQuery,
+        page::{Cursor, Page, parse_page, timestamp},
+    },
     database::DatabaseError,
     http::{authentication::SignedIn, failure::Failure},
     service::App,
 };
 
+/// The caller's originals, oldest first.
+#[utoipa::path(get, path = "/api/images", params(PageQuery),
+    responses((status = 200, description = "A page.", body = Page<ImageView>)))]
 pub(crate) async fn get_images(
     State(app): State<App>,
     SignedIn(principal): SignedIn,

@@ -12,23 +12,32 @@ use crate::{blobs::BlobHash, database::DatabaseError};
 use kado_shared::tenant::TenantId;
 
 /// A stored original as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Image)]
 pub(crate) struct ImageView {
     id: Uuid,
+    /// Pixels, as it is looked at.
+    #[schema(minimum = 1)]
     width: i32,
+    #[schema(minimum = 1)]
     height: i32,
+    #[schema(example = "jpeg")]
     format: String,
+    #[schema(minimum = 1)]
     bytes: i64,
+    #[schema(format = DateTime)]
     created_at: String,
     links: Links,
 }
 
 /// Where to go from here. `{options}` in `transform` is replaced by the client.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ImageLinks)]
 pub(crate) struct Links {
     #[serde(rename = "self")]
     itself: String,
+    #[schema(example = "/img/{options}/u/6f1c1b9e-7c0a-4d8e-9d51-0b8f5a1f2e3d")]
     transform: String,
     preview: String,
 }

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::{ImageView, Links, lock_blob};
 use crate::{
-    api::page::timestamp,
+    api::{openapi::parameters::IdempotencyKey, page::timestamp},
     audit,
     blobs::{BlobError, Staged},
     database::DatabaseError,
@@ -32,6 +32,7 @@ use crate::{
         authentication::{Principal, SignedIn},
         failure::Failure,
     },
+    idempotency::{Attempt, NotFirst},
     quota::{self, Cost},
     service::App,
 };
@@ -73,6 +74,8 @@ pub(crate) enum UploadError {
     #[error(transparent)]
     Blob(#[from] BlobError),
     #[error(transparent)]
+    NotFirst(#[from] NotFirst),
+    #[error(transparent)]
     Database(#[from] DatabaseError),
 }
 
@@ -96,6 +99,7 @@ impl IntoResponse for UploadError {
             Self::Busy => Failure::busy("Too many uploads at this moment"),
             Self::Slow => Failure::unavailable("The database is not available at the moment"),
             Self::Blob(error) => Failure::unavailable("The blob store is not available at the moment").because(&error),
+            Self::NotFirst(answer) => return answer.into_response(),
             Self::Database(error) => error.into(),
             Self::Probe => Failure::internal(&self),
         };
@@ -117,13 +121,25 @@ fn image_failure(error: &ImageError) -> Failure {
     }
 }
 
+/// Stores an original.
+///
+/// The same bytes are stored once within a tenant; a cut upload leaves nothing.
+#[utoipa::path(post, path = "/api/images", params(IdempotencyKey),
+    request_body(content = ref("#/components/schemas/Upload"), content_type = "multipart/form-data"),
+    responses(
+        (status = 201, description = "It is stored.", body = ImageView),
+        (status = 413, description = "The file is larger than the setting `maxFileSize`, or has too many pixels."),
+        (status = 415, description = "The body is no form, or the file no picture of a kind that can be read."),
+        (status = 422, description = "The picture is damaged, or the Idempotency-Key was sent with another request."),
+    ))]
 pub(crate) async fn post_image(
     State(app): State<App>,
     SignedIn(principal): SignedIn,
+    attempt: Attempt,
     request: Request,
 ) -> Result<Response, UploadError> {
     let _place = app.uploads.try_acquire().map_err(|_| UploadError::Busy)?;
-    let limit = within(STORE_TIMEOUT, begin(&app, &principal)).await?;
+    let limit = within(STORE_TIMEOUT, begin(&app, &principal, &attempt)).await?;
     let declared = request
         .headers()
         .get(header::CONTENT_LENGTH)
@@ -136,7 +152,9 @@ pub(crate) async fn post_image(
         .map_err(|_| UploadError::NotMultipart)?;
     let staged = receive(&app, multipart, limit).await?;
     let info = probe(&staged, limit).await?;
-    let image = within(STORE_TIMEOUT, store(&app, &principal, staged, &info)).await?;
+    // The same bytes, whatever name and boundary they came with.
+    let attempt = attempt.of(&staged.hash().0);
+    let image = within(STORE_TIMEOUT, store(&app, &principal, attempt, staged, &info)).await?;
     let location = image.links.itself.clone();
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(image)).into_response())
 }
@@ -145,15 +163,16 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, UploadE
     timeout(limit, work).await.map_err(|_| UploadError::Slow)?
 }
 
-/// Answers the largest size, unless the quota is used up already: then no byte need be read.
-async fn begin(app: &App, principal: &Principal) -> Result<u64, UploadError> {
+/// Answers the largest size, unless the quota is used up already: then no byte need be read, but to know again what has been paid
+/// for.
+async fn begin(app: &App, principal: &Principal, attempt: &Attempt) -> Result<u64, UploadError> {
     let now = app.clock.now();
     let mut transaction = app.database.begin(principal.caller.tenant).await?;
     let account = principal.account(Action::ImageProcess);
     let quota = principal.allowance.image_process;
     let standing = quota::look(transaction.connection(), account, quota, now).await?;
     principal.stands(standing);
-    if standing.remaining == 0 {
+    if standing.remaining == 0 && !attempt.has_key() {
         app.metrics.spent(Action::ImageProcess, 1, false);
         return Err(UploadError::Quota { standing, now });
     }
@@ -240,7 +259,13 @@ async fn probe(staged: &Staged, limit: u64) -> Result<ImageInfo, UploadError> {
     Ok(info)
 }
 
-async fn store(app: &App, principal: &Principal, staged: Staged, info: &ImageInfo) -> Result<ImageView, UploadError> {
+async fn store(
+    app: &App,
+    principal: &Principal,
+    attempt: Attempt,
+    staged: Staged,
+    info: &ImageInfo,
+) -> Result<ImageView, UploadError> {
     let (tenant, hash, now) = (principal.caller.tenant, staged.hash(), app.clock.now());
     let bytes = i64::try_from(staged.bytes()).map_err(|_| UploadError::TooLarge {
         limit: 0,
@@ -249,6 +274,7 @@ async fn store(app: &App, principal: &Principal, staged: Staged, info: &ImageInf
     let image = new_view(app.entropy.uuid(), info, bytes, now);
     announce_blob(app, tenant, &staged, now).await?;
     let mut transaction = app.database.begin(tenant).await?;
+    let claim = attempt.claim(transaction.connection(), principal, now).await?;
     spend(app, transaction.connection(), principal, now).await?;
     lock_blob(transaction.connection(), tenant, hash).await?;
     sqlx::query!(
@@ -281,6 +307,16 @@ async fn store(app: &App, principal: &Principal, staged: Staged, info: &ImageInf
     entry.target = Some(image.id.to_string());
     entry.after = Some(json!({ "sha256": hash.to_string(), "bytes": bytes }));
     audit::record(transaction.connection(), entry).await?;
+    claim
+        .keep(
+            transaction.connection(),
+            principal,
+            StatusCode::CREATED,
+            &image.links.itself,
+            &image,
+            now,
+        )
+        .await?;
     // Under the blob's lock, so that no removal can come between file and row. The store is asked rather than believed:
     // a row whose file was lost is healed by the next upload of the same bytes.
     if !app.blobs.contains(tenant, hash).await? {
@@ -470,6 +506,25 @@ mod tests {
         assert_eq!(app.count(spent).await, 3);
         let unread = app.upload_form(&token, b"no form".to_vec()).await;
         assert_eq!(unread.status, 429, "nobody looks at what will not be stored");
+        let keyed = |key: &str| {
+            app.signed("POST", "/api/images")
+                .header("authorization", format!("Bearer {token}"))
+                .header("idempotency-key", key)
+                .header("content-type", "multipart/form-data; boundary=kado")
+                .body(multipart("image", &png(20, 20)).into())
+                .unwrap()
+        };
+        assert_eq!(app.send(keyed("first")).await.status, 429);
+        app.execute("update users set quota_image_process = 4").await;
+        for replayed in [None, Some("true")] {
+            let answer = app.send(keyed("first")).await;
+            assert_eq!(
+                (answer.status, answer.header("idempotent-replayed")),
+                (201, replayed),
+                "the reply to what was paid for with the last unit may be lost too"
+            );
+        }
+        assert_eq!(app.count(spent).await, 4);
         app.clock.advance(time::Duration::hours(1));
         let token = app.admin_token().await;
         assert_eq!(app.upload(&token, png(1, 1)).await.status, 201, "the next hour");

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use kado_shared::{
@@ -18,9 +18,11 @@ use time::{Duration, OffsetDateTime};
 
 use super::{KeyView, Row};
 use crate::{
+    api::openapi::{parameters::IdempotencyKey, schemas},
     audit,
     database::DatabaseError,
-    http::{authentication::Administrator, extract::JsonBody, failure::Failure},
+    http::{authentication::Administrator, failure::Failure},
+    idempotency::{KeyedJson, NotFirst},
     identity::api_key,
     service::App,
 };
@@ -30,22 +32,33 @@ const MOST_KEYS: i64 = 1000;
 /// Times after which a key may expire, in seconds: a minute to ten years.
 const LIFE: std::ops::RangeInclusive<i64> = 60..=315_360_000;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = NewApiKey)]
 pub(crate) struct NewKey {
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\s\u0000-\u001f\u007f-\u009f]([^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f])?$"
+    )]
     name: String,
+    #[schema(schema_with = schemas::scopes)]
     scopes: Vec<String>,
     /// Seconds; none for a key that does not expire.
     #[serde(default)]
+    #[schema(minimum = 60, maximum = 315_360_000)]
     expires_in: Option<i64>,
     /// A rate limit of its own.
     #[serde(default)]
+    #[schema(schema_with = schemas::optional_rate_limit, required = false)]
     limit: Option<Value>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = NewApiKeyShown)]
 struct Created {
+    #[schema(pattern = "^kado_[0-9a-f]{12}_[0-9a-f]{48}$", required = false)]
     key: String,
     #[serde(flatten)]
     view: KeyView,
@@ -61,6 +74,8 @@ pub(crate) enum CreateError {
     #[error("the key that was drawn has not the form of one")]
     Drawn,
     #[error(transparent)]
+    NotFirst(#[from] NotFirst),
+    #[error(transparent)]
     Database(#[from] DatabaseError),
 }
 
@@ -72,6 +87,7 @@ impl IntoResponse for CreateError {
                 Code::Conflict,
                 format!("There are {MOST_KEYS} keys, which is the most: delete those that nobody uses"),
             ),
+            Self::NotFirst(answer) => return answer.into_response(),
             Self::Database(error) => error.into(),
             defect @ Self::Drawn => Failure::internal(&defect),
         };
@@ -87,10 +103,18 @@ struct Wanted {
     limit: Option<Value>,
 }
 
+/// Makes an API key, which is shown in this one answer.
+///
+/// It acts for the user who makes it, within its scopes. At most 1,000 of a tenant.
+#[utoipa::path(post, path = "/api/admin/api-keys", params(IdempotencyKey), request_body = NewKey,
+    responses(
+        (status = 201, description = "The key. Where the answer is repeated, `key` is absent.", body = Created),
+        (status = 409, description = "There are 1,000 keys, or a request with this Idempotency-Key is under way."),
+    ))]
 pub(crate) async fn post_api_key(
     State(app): State<App>,
     Administrator(principal): Administrator,
-    JsonBody(body): JsonBody<NewKey>,
+    KeyedJson(attempt, body): KeyedJson<NewKey>,
 ) -> Result<Response, CreateError> {
     let wanted = check(body).map_err(CreateError::Fields)?;
     let now: OffsetDateTime = app.clock.now();
@@ -109,6 +133,7 @@ pub(crate) async fn post_api_key(
     };
     let tenant = principal.caller.tenant;
     let mut transaction = app.database.begin(tenant).await?;
+    let claim = attempt.claim(transaction.connection(), &principal, now).await?;
     let inserted = sqlx::query!(
         "insert into api_keys (tenant_id, id, user_id, name, prefix, sha256, scopes, rate_limit, created_at, expires_at)
          select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 where (select count(*) from api_keys) < $11",
@@ -136,9 +161,19 @@ pub(crate) async fn post_api_key(
     entry.after =
         Some(json!({ "name": view.name, "scopes": view.scopes, "limit": view.limit, "expiresAt": view.expires_at }));
     audit::record(transaction.connection(), entry).await?;
+    let location = format!("/api/admin/api-keys/{}", view.id);
+    // Without the key: who lost the answer deletes it and makes another.
+    claim
+        .keep(
+            transaction.connection(),
+            &principal,
+            StatusCode::CREATED,
+            &location,
+            &view,
+            now,
+        )
+        .await?;
     transaction.commit().await?;
-    let location =
-        HeaderValue::from_str(&format!("/api/admin/api-keys/{}", view.id)).map_err(|_| CreateError::Drawn)?;
     let created = Json(Created { key, view });
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], created).into_response())
 }

@@ -5,12 +5,16 @@ use kado_shared::problem::Code;
 use serde_json::json;
 
 use crate::{
+    api::openapi::parameters::IdInPath as IdInPathParameter,
     audit,
     database::DatabaseError,
     http::{authentication::Administrator, extract::IdInPath, failure::Failure},
     service::App,
 };
 
+/// Deletes a key: it is dead here at once, and at the edges within 5 s.
+#[utoipa::path(delete, path = "/api/admin/api-keys/{id}", params(IdInPathParameter),
+    responses((status = 204, description = "It is dead.")))]
 pub(crate) async fn delete_api_key(
     State(app): State<App>,
     Administrator(principal): Administrator,

@@ -7,12 +7,18 @@ use axum::{
 
 use super::{KeyView, Row};
 use crate::{
-    api::page::{Cursor, Page, parse_page},
+    api::{
+        openapi::parameters::PageQuery,
+        page::{Cursor, Page, parse_page},
+    },
     database::DatabaseError,
     http::{authentication::Administrator, failure::Failure},
     service::App,
 };
 
+/// The tenant's keys, oldest first, without what they open things with.
+#[utoipa::path(get, path = "/api/admin/api-keys", params(PageQuery),
+    responses((status = 200, description = "A page.", body = Page<KeyView>)))]
 pub(crate) async fn get_api_keys(
     State(app): State<App>,
     Administrator(principal): Administrator,

@@ -9,23 +9,30 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::api::page::timestamp;
+use crate::api::{openapi::schemas, page::timestamp};
 
 /// A key as administrators see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ApiKey)]
 pub(crate) struct KeyView {
     id: Uuid,
     name: String,
     /// What the key begins with, to find it in a configuration: `kado_<prefix>`.
+    #[schema(pattern = "^kado_[0-9a-f]{12}$")]
     prefix: String,
+    #[schema(schema_with = schemas::scopes)]
     scopes: Vec<String>,
+    #[schema(schema_with = schemas::optional_rate_limit)]
     limit: Option<Value>,
     user_id: Uuid,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
     /// Seconds: clocks of devices are wrong. 0 for a key that has expired.
     expires_in: Option<i64>,
+    #[schema(format = DateTime)]
     last_used_at: Option<String>,
 }
 

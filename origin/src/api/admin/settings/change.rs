@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{MASK, list::answer};
 use crate::{
+    api::openapi::parameters::IfMatch,
     audit,
     database::DatabaseError,
     http::{authentication::Administrator, conditional::if_match, extract::JsonBody, failure::Failure},
@@ -48,6 +49,14 @@ impl IntoResponse for ChangeError {
     }
 }
 
+/// Changes several settings, all or none.
+#[utoipa::path(patch, path = "/api/admin/settings", params(IfMatch),
+    request_body(content = ref("#/components/schemas/SettingsChange"), content_type = "application/json"),
+    responses(
+        (status = 200, description = "The settings as they are now.", body = ref("#/components/schemas/Settings"), content_type = "application/json",
+            headers(("ETag" = String, description = "For `If-Match`."))),
+        (status = 412, description = "They have changed since they were read."),
+    ))]
 pub(crate) async fn patch_settings(
     State(app): State<App>,
     Administrator(principal): Administrator,

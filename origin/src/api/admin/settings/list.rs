@@ -14,6 +14,10 @@ use crate::{
     settings::{self, Layers},
 };
 
+/// Every setting by section, with what it may be and what is in force.
+#[utoipa::path(get, path = "/api/admin/settings",
+    responses((status = 200, description = "The settings.", body = ref("#/components/schemas/Settings"), content_type = "application/json",
+        headers(("ETag" = String, description = "For `If-Match`.")))))]
 pub(crate) async fn get_settings(
     State(app): State<App>,
     Administrator(principal): Administrator,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::settings::Layers;
 
 /// What stands in place of a secret.
-const MASK: &str = "********";
+pub(crate) const MASK: &str = "********";
 
 /// Every setting by section, with what it is, what it may be, and what is in force.
 fn listing(layers: &Layers) -> Value {
