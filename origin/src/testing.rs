@@ -87,6 +87,12 @@ impl TestDatabase {
         .await;
     }
 
+    /// Has plans of new connections read whole tables only where there is no other way.
+    pub(crate) async fn avoid_sequential_scans(&self) {
+        self.on_server(format!("alter database {} set enable_seqscan = off", self.name))
+            .await;
+    }
+
     /// Whether transactions of new connections may only read, as on a server that is another one's standby.
     pub(crate) async fn set_read_only(&self, only: bool) {
         self.on_server(format!(

@@ -8,6 +8,8 @@ mod csv;
 mod faults;
 mod health;
 mod images;
+#[cfg(test)]
+mod indexes;
 mod openapi;
 mod page;
 #[cfg(test)]
