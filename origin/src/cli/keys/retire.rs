@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Key that counts no more, as `list` shows it: at every origin and edge within 5 s.
-    #[arg(long, value_name = "KID", required = true)]
+    #[arg(long, value_name = "KID", required = true, allow_hyphen_values = true)]
     now: String,
     /// End every session of every tenant as well: at the origin at once, at every edge within 5 s.
     #[arg(long)]
