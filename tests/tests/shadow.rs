@@ -48,7 +48,7 @@ fn a_second_origin_is_asked_behind_the_answer_and_compared() -> Result<()> {
     ensure!(site.login(&site.email, "wrong")?.status == 401);
     let metrics = Client::new(run.edge_metrics.trim_end_matches("/metrics"), "localhost");
     for result in ["status", "size", "failed"] {
-        let sample = format!("kado_gateway_shadow_total{{route=\"/api/{{path}}\",result=\"{result}\"}}");
+        let sample = format!("kado_gateway_shadow_total{{route=\"/api/content/{{section}}\",result=\"{result}\"}}");
         wait_until(&sample, Duration::from_secs(10), || {
             let text = String::from_utf8(metrics.get("/metrics").ok()?.body).ok()?;
             text.contains(&sample).then_some(())
