@@ -1,10 +1,17 @@
-//! Content of a tenant's own pages: what an item may be.
+//! Content of a tenant's own pages: what an item may be, and how many there may be.
 //!
-//! Administrators change it in `api/admin/content`; everybody reads it at `api/content`.
+//! Administrators change it in `api/admin/content`, operators by `kado import yuki` and at psql; everybody reads it at
+//! `api/content`. What is written at psql never comes by here: the function `content_fault` and the trigger `check_content` of
+//! migration 0080 have the same rules, and `database/content_by_hand_tests.rs` compares them.
 
-use kado_shared::problem::FieldError;
+use kado_shared::{problem::FieldError, tenant::TenantId};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
 use url::Url;
+use uuid::Uuid;
+
+use crate::database::DatabaseError;
 
 /// Most items of a tenant.
 pub(crate) const MOST: i64 = 2_000;
@@ -50,12 +57,14 @@ impl Kind {
         }
     }
 
+    /// The kind of a name.
+    pub(crate) fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The kind of a stored name, which the table has checked.
     pub(crate) fn from_name(name: &str) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
-            .unwrap_or(Self::Text)
+        Self::find(name).unwrap_or(Self::Text)
     }
 
     /// Whether this can be such a value; otherwise what would be right.
@@ -84,7 +93,7 @@ impl Kind {
             }
             Self::Json => {
                 // Read to the same depth as clients read it.
-                serde_json::from_str::<serde_json::Value>(value).map_err(|error| format!("must be JSON: {error}"))?;
+                serde_json::from_str::<Value>(value).map_err(|error| format!("must be JSON: {error}"))?;
             }
             Self::Url | Self::Image => {}
         }
@@ -162,71 +171,192 @@ impl Item {
         }
         if errors.is_empty() { Ok(self) } else { Err(errors) }
     }
+
+    /// For the audit log.
+    pub(crate) fn audited(&self) -> Value {
+        json!({
+            "section": self.section, "key": self.key, "value": self.value, "type": self.kind, "label": self.label,
+            "order": self.order,
+        })
+    }
+}
+
+/// What there is too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Full {
+    #[error("There are {MOST} items, which is the most: delete those that nobody uses")]
+    Tenant,
+    #[error("The section has {MOST_IN_SECTION} items, which is the most: use another one")]
+    Section,
+    #[error(
+        "The values of a section may have {MOST_BYTES_IN_SECTION} bytes in all: use another one, or shorter values"
+    )]
+    Bytes,
+}
+
+/// Holds off other changes of the tenant's content until the transaction ends, so that nothing grows past what is counted.
+pub(crate) async fn lock(connection: &mut PgConnection, tenant: TenantId) -> Result<(), DatabaseError> {
+    sqlx::query!(
+        r#"select pg_advisory_xact_lock(hashtextextended('kado content ' || $1, 0))::text as "locked""#,
+        tenant.to_string()
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(())
+}
+
+/// What there is too much of when this item, which is a new one where it has no `id` yet, is where it is to be.
+pub(crate) async fn full(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    id: Option<Uuid>,
+    item: &Item,
+) -> Result<Option<Full>, DatabaseError> {
+    let others = sqlx::query!(
+        r#"select count(*) as "all!", count(*) filter (where section = $3) as "section!",
+                  coalesce(sum(octet_length(value)) filter (where section = $3), 0) as "bytes!"
+           from site_contents where tenant_id = $1 and ($2::uuid is null or id <> $2)"#,
+        tenant.0,
+        id,
+        item.section,
+    )
+    .fetch_one(connection)
+    .await?;
+    let bytes = others
+        .bytes
+        .saturating_add(i64::try_from(item.value.len()).unwrap_or(i64::MAX));
+    Ok(if others.all >= MOST {
+        Some(Full::Tenant)
+    } else if others.section >= MOST_IN_SECTION {
+        Some(Full::Section)
+    } else if bytes > MOST_BYTES_IN_SECTION {
+        Some(Full::Bytes)
+    } else {
+        None
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::{Kind, LONGEST_ADDRESS, LONGEST_DOCUMENT, LONGEST_TEXT};
+
+    /// Values that each kind takes, and values that it does not.
+    pub(crate) fn values() -> Vec<(Kind, Vec<String>, Vec<String>)> {
+        let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+        let long = |longest: usize| "x".repeat(longest + 1);
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let with = |values: &[&str], more: String| [owned(values), vec![more]].concat();
+        let not_addresses = [
+            "",
+            "a.example",
+            "ftp://a.example/",
+            "javascript:alert(1)",
+            "https:/a.example",
+            "https://",
+            "https:///",
+            "https://?a",
+            " https://a.example",
+            "https://a.example/ b",
+            "https://a.example/\u{a0}",
+            "https://a.example/\n",
+            "https://a.example\\b",
+            "https://user@a.example/",
+            "https://a@b@c.example/",
+            "https://:secret@a.example/",
+            "https://a.example:65536/",
+            "https://a.example:8o/",
+            "https://[::1/",
+            "https://a<b/",
+        ];
+        let addresses = [
+            "https://a.example/b?c#d",
+            "http://[::1]:8787/",
+            "https://a.example:65535",
+            "https://a.example?at=@&b=[]",
+            "https://ä.example/ö",
+            "http:///a.example",
+        ];
+        vec![
+            (
+                Kind::Text,
+                with(&["", "two\nlines\t\r", "ü"], "x".repeat(LONGEST_TEXT)),
+                with(&["\u{1b}[0m", "\u{85}", "\u{7f}"], long(LONGEST_TEXT)),
+            ),
+            (
+                Kind::Html,
+                with(&["<b onclick=\"x\">", ""], "x".repeat(LONGEST_DOCUMENT)),
+                with(&["\u{7f}", "\u{b}"], long(LONGEST_DOCUMENT)),
+            ),
+            (
+                Kind::Url,
+                owned(&addresses),
+                with(
+                    &[&not_addresses[..], &["/a"]].concat(),
+                    format!("https://a.example/{}", long(LONGEST_ADDRESS)),
+                ),
+            ),
+            (
+                Kind::Image,
+                owned(&[&addresses[..], &["/img/w=40/u/1", "/"]].concat()),
+                owned(
+                    &[
+                        &not_addresses[..],
+                        &[
+                            "a.png",
+                            "//a.example/b.png",
+                            "/\\a.example",
+                            "/a b",
+                            "data:image/png;base64,",
+                        ],
+                    ]
+                    .concat(),
+                ),
+            ),
+            (
+                Kind::Json,
+                with(
+                    &[
+                        "null",
+                        "{\"a\": [1, 2.5e-3]}",
+                        " \"[[[[\\\"[\" ",
+                        r#""\u0000 \ud83d\ude00 \\ud800""#,
+                    ],
+                    nested(127),
+                ),
+                [
+                    owned(&[
+                        "",
+                        "{a: 1}",
+                        "1 2",
+                        "01",
+                        "[1,]",
+                        "\"\n\"",
+                        "\u{feff}1",
+                        r#""\ud800""#,
+                        r#""\ude00\ud83d""#,
+                    ]),
+                    vec![
+                        nested(128),
+                        "[".repeat(10_000),
+                        format!("\"{}\"", long(LONGEST_DOCUMENT)),
+                    ],
+                ]
+                .concat(),
+            ),
+        ]
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Item, Kind, LONGEST_ADDRESS, LONGEST_DOCUMENT, LONGEST_TEXT, is_name};
+    use super::{Item, Kind, is_name, testing::values};
     use proptest::prelude::{any, prop_assert, proptest};
 
     #[test]
     fn each_kind_takes_its_values_and_no_others() {
-        let long = |longest: usize| "x".repeat(longest + 1);
-        for (kind, good, bad) in [
-            (
-                Kind::Text,
-                vec!["", "two\nlines\t"],
-                vec!["\u{1b}[0m".to_owned(), long(LONGEST_TEXT)],
-            ),
-            (
-                Kind::Html,
-                vec!["<b onclick=\"x\">", ""],
-                vec!["\u{7f}".to_owned(), long(LONGEST_DOCUMENT)],
-            ),
-            (
-                Kind::Url,
-                vec!["https://a.example/b?c#d", "http://[::1]:8787/"],
-                [
-                    "",
-                    "/a",
-                    "a.example",
-                    "ftp://a.example/",
-                    "javascript:alert(1)",
-                    "https:/a.example",
-                    "https://",
-                    " https://a.example",
-                    "https://a.example/ b",
-                    "https://a.example\\b",
-                    "https://user@a.example/",
-                    "https://:secret@a.example/",
-                ]
-                .map(str::to_owned)
-                .into_iter()
-                .chain([format!("https://a.example/{}", long(LONGEST_ADDRESS))])
-                .collect(),
-            ),
-            (
-                Kind::Image,
-                vec!["https://a.example/b.png", "/img/w=40/u/1", "/"],
-                [
-                    "",
-                    "a.png",
-                    "//a.example/b.png",
-                    "/\\a.example",
-                    "/a b",
-                    "data:image/png;base64,",
-                ]
-                .map(str::to_owned)
-                .to_vec(),
-            ),
-            (
-                Kind::Json,
-                vec!["null", "{\"a\": [1, 2]}"],
-                vec!["".to_owned(), "{a: 1}".to_owned(), "1 2".to_owned(), "[".repeat(10_000)],
-            ),
-        ] {
+        for (kind, good, bad) in values() {
             for value in good {
-                assert_eq!(kind.check(value), Ok(()), "{kind:?} {value}");
+                assert_eq!(kind.check(&value), Ok(()), "{kind:?} {value}");
             }
             for value in bad {
                 assert!(kind.check(&value).is_err(), "{kind:?} {value}");

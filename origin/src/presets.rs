@@ -2,6 +2,7 @@
 //!
 //! How options are read and filled is `kado_imaging::options::Preset`; administrators change them in `api/admin/presets`.
 
+use kado_imaging::{OptionError, options};
 use kado_shared::{edge_config::Preset, tenant::TenantId};
 use sqlx::PgConnection;
 use std::collections::BTreeMap;
@@ -99,25 +100,40 @@ pub(crate) async fn seed(
     Ok(())
 }
 
-/// What edges are told of a tenant's presets.
-pub(crate) async fn for_edge(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-) -> Result<BTreeMap<String, Preset>, DatabaseError> {
+/// A tenant's presets, for its edges.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) presets: BTreeMap<String, Preset>,
+    /// Presets that are left out, because they cannot be read, and why.
+    pub(crate) unreadable: Vec<(String, String)>,
+}
+
+/// What edges are told of a tenant's presets. Options by hand are checked by nobody, and a binary may be older than what
+/// another one has stored.
+pub(crate) async fn for_edge(connection: &mut PgConnection, tenant: TenantId) -> Result<Told, DatabaseError> {
     let rows = sqlx::query!(
-        "select name, options, branding from presets where tenant_id = $1",
+        "select name, options, branding from presets where tenant_id = $1 order by name",
         tenant.0
     )
     .fetch_all(connection)
     .await?;
-    let told = rows.into_iter().map(|row| {
-        let preset = Preset {
-            options: row.options,
-            branding: row.branding,
-        };
-        (row.name, preset)
-    });
-    Ok(told.collect())
+    let mut told = Told::default();
+    for row in rows {
+        match options::Preset::parse(&row.options, row.branding) {
+            Ok(preset) => {
+                let preset = Preset {
+                    options: preset.normal_form(),
+                    branding: row.branding,
+                };
+                told.presets.insert(row.name, preset);
+            }
+            Err(errors) => {
+                let detail = errors.iter().map(OptionError::detail).collect::<Vec<_>>();
+                told.unreadable.push((row.name, detail.join("; ")));
+            }
+        }
+    }
+    Ok(told)
 }
 
 /// Holds off other new presets of the tenant until the transaction ends, so that there are never more than [`MOST`].

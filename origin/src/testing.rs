@@ -36,6 +36,19 @@ impl TestDatabase {
             .await
             .expect("TEST_DATABASE_URL answers");
         let template = template(&server, &mut connection).await;
+        Some(Self::copy(server, connection, &template).await)
+    }
+
+    /// A database that was never migrated.
+    pub(crate) async fn create_empty() -> Option<Self> {
+        let server = server()?;
+        let connection = PgConnection::connect_with(&server)
+            .await
+            .expect("TEST_DATABASE_URL answers");
+        Some(Self::copy(server, connection, "template1").await)
+    }
+
+    async fn copy(server: PgConnectOptions, mut connection: PgConnection, template: &str) -> Self {
         let name = format!("kado_test_{}", Uuid::new_v4().simple());
         connection
             .execute(AssertSqlSafe(format!("create database {name} template {template}")))
@@ -50,12 +63,12 @@ impl TestDatabase {
             as_role(&server, &name, "kado_app"),
             as_role(&server, &name, "kado_system"),
         );
-        Some(Self {
+        Self {
             name,
             server,
             superuser,
             pools,
-        })
+        }
     }
 
     /// The service's pools, each under its role.

@@ -187,6 +187,7 @@ mod tests {
             ("PATCH", "/api/admin/settings", Requirement::Scope(Scope::AdminWrite)),
             ("GET", "/api/admin/presets/card", Requirement::Scope(Scope::AdminRead)),
             ("DELETE", "/api/admin/content/1", Requirement::Scope(Scope::AdminWrite)),
+            ("GET", "/api/admin/keys", Requirement::Scope(Scope::AdminRead)),
             ("GET", "/api/admin/api-keys", Requirement::Session),
             ("DELETE", "/api/admin/api-keys/1", Requirement::Session),
             ("GET", "/api/auth/me", Requirement::Session),

@@ -54,6 +54,7 @@ pub(crate) fn router(app: App) -> Router {
             "/api/admin/settings",
             get(admin::settings::list::get_settings).patch(admin::settings::change::patch_settings),
         )
+        .route("/api/admin/keys", get(admin::keys::get_keys))
         .route("/api/admin/usage", get(admin::usage::get_usage))
         .route("/api/admin/audit", get(admin::audit::get_audit))
         .route(

@@ -129,7 +129,11 @@ impl TestApp {
     /// A service whose database is not there.
     pub(crate) fn without_database() -> Self {
         let nowhere = Secret::new("postgres://nobody@127.0.0.1:1/none");
-        let pools = Database::connect_lazily(&nowhere, &nowhere, 2).unwrap();
+        Self::on(Database::connect_lazily(&nowhere, &nowhere, 2).unwrap())
+    }
+
+    /// A service on a database that somebody else keeps, which has not started.
+    pub(crate) fn on(pools: Database) -> Self {
         let tenant = TenantId(Uuid::from_u128(7));
         Self::build(
             pools,

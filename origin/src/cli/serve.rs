@@ -202,3 +202,49 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Args, run};
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[tokio::test]
+    async fn a_weak_or_missing_secret_is_named_and_nothing_is_started() {
+        for (jwt, edge, named) in [
+            ("", "fedcba9876543210fedcba9876543210", "JWT_SECRET is missing"),
+            (
+                "0123456789abcdef0123456789abcdef",
+                "hunter2",
+                "EDGE_SECRET: secret 1 is weak",
+            ),
+            ("hunter2", "", "JWT_SECRET: secret 1 is weak"),
+        ] {
+            let line = [
+                "kado",
+                "--jwt-secret",
+                jwt,
+                "--edge-secret",
+                edge,
+                "--database-url",
+                "postgres://a@b/c",
+                "--system-database-url",
+                "postgres://a@b/c",
+                "--public-url",
+                "https://example.com",
+                "--blob-dir",
+                "/nowhere",
+            ];
+            let args = Line::try_parse_from(line).ok().unwrap().args;
+            let error = run(args).await.unwrap_err();
+            assert_eq!(error.exit_code(), 64);
+            let text = error.to_string();
+            assert!(text.contains(named) && !text.contains("hunter2"), "{text}");
+        }
+    }
+}

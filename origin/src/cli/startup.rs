@@ -117,9 +117,17 @@ async fn steps(app: &App) -> Result<(), Step> {
 mod tests {
     use super::{Refusal, complete};
     use crate::{
-        api::testing::{TestApp, unsigned},
+        api::testing::{JWT_SECRET, TestApp, unsigned},
+        clock::Clock,
         database::migration,
+        entropy::SystemEntropy,
+        identity::keyring::create_first,
+        seal::{Purpose, Sealer},
+        service::App,
+        testing::TestDatabase,
     };
+    use futures_util::future::join_all;
+    use kado_shared::secret::Secret;
     use std::time::Duration;
     use tokio::time::timeout;
 
@@ -128,7 +136,7 @@ mod tests {
         let Some(app) = TestApp::start().await else { return };
         let mut connection = app.database().superuser().acquire().await.unwrap();
         migration::down(&mut connection, 1).await.unwrap();
-        let service = crate::service::App::clone(&app.service);
+        let service = App::clone(&app.service);
         service.readiness.wait_for("start");
         let started = tokio::spawn(async move { complete(&service).await });
         timeout(Duration::from_secs(5), async {
@@ -153,6 +161,52 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(app.send(unsigned("GET", "/api/health")).await.status, 200);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn replicas_and_migrations_that_begin_at_once_on_an_empty_database_come_to_serve() {
+        let Some(database) = TestDatabase::create_empty().await else {
+            return;
+        };
+        let replicas = [database.pools().clone(), database.other_pools()].map(TestApp::on);
+        let starts = replicas.iter().map(|replica| {
+            let service = App::clone(&replica.service);
+            service.readiness.wait_for("start");
+            tokio::spawn(async move { complete(&service).await })
+        });
+        let starts: Vec<_> = starts.collect();
+        let migrated = join_all((0..2).map(async |_| {
+            let mut connection = database.superuser().acquire().await.unwrap();
+            migration::up(&mut connection, &migration::Passwords::default())
+                .await
+                .unwrap()
+                .len()
+        }))
+        .await;
+        let all = migration::migrator()
+            .iter()
+            .filter(|migration| migration.migration_type.is_up_migration())
+            .count();
+        assert!(migrated == [all, 0] || migrated == [0, all], "{migrated:?} of {all}");
+        // Without a key nobody serves yet; both are seeded, and one key is made.
+        assert_eq!(replicas[0].get("/api/auth/me").await.status, 503);
+        let made = join_all(replicas.iter().map(async |replica| {
+            let sealer = Sealer::new(&Secret::new(JWT_SECRET), Purpose::SIGNING_KEYS);
+            let mut connection = database.superuser().acquire().await.unwrap();
+            create_first(&mut connection, &sealer, &SystemEntropy, replica.clock.now())
+                .await
+                .unwrap()
+        }))
+        .await;
+        assert_eq!(made.iter().flatten().count(), 1, "{made:?}");
+        for (start, replica) in starts.into_iter().zip(&replicas) {
+            timeout(Duration::from_secs(10), start).await.unwrap().unwrap().unwrap();
+            let health = replica.send(unsigned("GET", "/api/health")).await;
+            assert_eq!(health.status, 200, "{}", health.text());
+        }
+        for replica in &replicas {
+            replica.service.database.close().await;
+        }
     }
 
     #[tokio::test]

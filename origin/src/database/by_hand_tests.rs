@@ -120,7 +120,7 @@ async fn sql_admits_whatever_the_service_does_and_of_plain_kinds_nothing_else() 
 }
 
 /// What an operator's statement comes to, as its message.
-async fn by_hand(connection: &mut PgConnection, sql: &str) -> Result<u64, String> {
+pub(super) async fn by_hand(connection: &mut PgConnection, sql: &str) -> Result<u64, String> {
     let done = sqlx::query(AssertSqlSafe(sql.to_owned())).execute(connection).await;
     done.map(|done| done.rows_affected()).map_err(|error| error.to_string())
 }

@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 mod by_hand_tests;
+#[cfg(test)]
+mod content_by_hand_tests;
 mod error;
 pub(crate) mod migration;
 mod server;

@@ -144,7 +144,10 @@ async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Re
     let revoked = load_revoked(connection, site.tenant, app.clock.now()).await?;
     let purges = purges::for_edge(connection, site.tenant, app.clock.now()).await?;
     let generations = purges::preset_generations(connection, site.tenant).await?;
-    let preset_options = presets::for_edge(connection, site.tenant).await?;
+    let presets::Told { presets, unreadable } = presets::for_edge(connection, site.tenant).await?;
+    for (preset, detail) in unreadable {
+        tracing::warn!(event = "preset-ignored", tenant = %site.tenant, preset, detail);
+    }
     let address_keys = address_keys::active(connection, site.tenant, &app.address_sealer).await?;
     let keys = keyring::published(connection).await?;
     Ok(EdgeConfig {
@@ -163,7 +166,7 @@ async fn load_config(app: &App, connection: &mut PgConnection, site: Site) -> Re
             generation: count(site.tenant_generation),
             settings: layers.for_edge(),
             presets: generations,
-            preset_options,
+            preset_options: presets,
             address_keys,
         },
         keys,
@@ -196,7 +199,7 @@ async fn load_revoked(
 
 #[cfg(test)]
 mod tests {
-    use crate::api::testing::TestApp;
+    use crate::{api::testing::TestApp, presets};
     use kado_shared::edge_config::EdgeConfig;
     use serde_json::json;
 
@@ -258,6 +261,36 @@ mod tests {
         app.execute("insert into system_settings (tenant_id, name, value) values (null, 'imageMinTtl', '7')")
             .await;
         assert_eq!(revision().await, before + 1);
+    }
+
+    #[tokio::test]
+    async fn a_preset_that_cannot_be_read_is_left_out_and_costs_no_other() {
+        let Some(app) = TestApp::start().await else { return };
+        app.execute(
+            "insert into presets (tenant_id, name, options, branding, created_at, updated_at)
+             select t.id, p.name, p.options, p.branding, now(), now() from tenants t, (values
+                 ('good', 'w=40,h=30', false), ('wide', 'width=wide', false), ('nested', 'preset=good', false),
+                 ('hostile', E'\"},\\x01', false), ('empty', '', false)) as p (name, options, branding)",
+        )
+        .await;
+        let answer = app.internal("GET", "/internal/edge-config?host=localhost").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let told = EdgeConfig::from_json(&answer.body).unwrap().tenant.preset_options;
+        let names: Vec<_> = told.keys().map(String::as_str).collect();
+        assert_eq!(
+            (names, told["good"].options.as_str()),
+            (vec!["empty", "good"], "height=30,width=40")
+        );
+        let mut connection = app.database().superuser().acquire().await.unwrap();
+        let unreadable = presets::for_edge(&mut connection, app.tenant).await.unwrap().unreadable;
+        let [(hostile, _), (nested, _), (wide, why)] = &unreadable[..] else {
+            panic!("{unreadable:?}")
+        };
+        assert_eq!(
+            (hostile.as_str(), nested.as_str(), wide.as_str()),
+            ("hostile", "nested", "wide")
+        );
+        assert!(why.contains("wide"), "{why}");
     }
 
     #[tokio::test]

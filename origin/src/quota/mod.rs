@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{clock::unix, database::DatabaseError, http::failure::Failure};
 
 /// How long an hour's row is kept.
-const KEEP_USAGE: Duration = Duration::days(90);
+pub(crate) const KEEP_USAGE: Duration = Duration::days(90);
 /// How long it is remembered what an edge has spent.
 const KEEP_RECEIPTS: Duration = Duration::days(1);
 

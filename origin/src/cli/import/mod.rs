@@ -16,7 +16,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum System {
-    /// Users and settings of Yuki Yaki Corner, the system before this one. Repeatable; what is here already stays as it is.
+    /// Users, settings, content and usage of Yuki Yaki Corner, the system before this one. Repeatable; what is here already stays as it is.
     Yuki(yuki::Args),
 }
 

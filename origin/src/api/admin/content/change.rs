@@ -8,10 +8,10 @@ use axum::{
 use kado_shared::problem::{Code, FieldError};
 use serde::Deserialize;
 
-use super::{Full, Row, full, lock};
+use super::Row;
 use crate::{
     audit,
-    content::{Item, Kind},
+    content::{Full, Item, Kind, full, lock},
     database::DatabaseError,
     http::{
         authentication::Administrator,
@@ -105,7 +105,7 @@ pub(crate) async fn patch_content(
         transaction.commit().await?;
         return Ok(before.answer().into_response());
     }
-    if let Some(full) = full(transaction.connection(), Some(id), &new).await? {
+    if let Some(full) = full(transaction.connection(), tenant, Some(id), &new).await? {
         return Err(ChangeError::Full(full));
     }
     let after = sqlx::query_as!(

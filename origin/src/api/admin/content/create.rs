@@ -9,10 +9,10 @@ use axum::{
 use kado_shared::problem::{Code, FieldError};
 use serde::Deserialize;
 
-use super::{Full, Row, full, lock};
+use super::Row;
 use crate::{
     audit,
-    content::{Item, Kind},
+    content::{Full, Item, Kind, full, lock},
     database::DatabaseError,
     http::{authentication::Administrator, extract::JsonBody, failure::Failure},
     service::App,
@@ -80,7 +80,7 @@ pub(crate) async fn post_content(
     let tenant = principal.caller.tenant;
     let mut transaction = app.database.begin(tenant).await?;
     lock(transaction.connection(), tenant).await?;
-    if let Some(full) = full(transaction.connection(), None, &item).await? {
+    if let Some(full) = full(transaction.connection(), tenant, None, &item).await? {
         return Err(CreateError::Full(full));
     }
     let view = sqlx::query_as!(

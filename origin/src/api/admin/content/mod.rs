@@ -11,17 +11,15 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use kado_shared::{problem::Code, tenant::TenantId};
+use kado_shared::problem::Code;
 use serde::Serialize;
-use serde_json::{Value, json};
-use sqlx::PgConnection;
+use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
     api::page::timestamp,
-    content::{Item, Kind, MOST, MOST_BYTES_IN_SECTION, MOST_IN_SECTION},
-    database::DatabaseError,
+    content::{Full, Item, Kind},
     http::{conditional::entity_tag, failure::Failure},
 };
 
@@ -95,64 +93,12 @@ impl ItemView {
 
     /// For the audit log.
     fn audited(&self) -> Value {
-        json!({
-            "section": self.section, "key": self.key, "value": self.value, "type": self.kind, "label": self.label,
-            "order": self.order,
-        })
+        self.item().audited()
     }
-}
-
-/// What there is too much of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Full {
-    #[error("There are {MOST} items, which is the most: delete those that nobody uses")]
-    Tenant,
-    #[error("The section has {MOST_IN_SECTION} items, which is the most: use another one")]
-    Section,
-    #[error(
-        "The values of a section may have {MOST_BYTES_IN_SECTION} bytes in all: use another one, or shorter values"
-    )]
-    Bytes,
 }
 
 impl From<Full> for Failure {
     fn from(full: Full) -> Self {
         Self::new(Code::Conflict, full.to_string())
     }
-}
-
-/// Holds off other changes of the tenant's content until the transaction ends, so that nothing grows past what is counted.
-async fn lock(connection: &mut PgConnection, tenant: TenantId) -> Result<(), DatabaseError> {
-    sqlx::query!(
-        r#"select pg_advisory_xact_lock(hashtextextended('kado content ' || $1, 0))::text as "locked""#,
-        tenant.to_string()
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(())
-}
-
-/// What there is too much of when this item, which is a new one where it has no `id` yet, is where it is to be.
-async fn full(connection: &mut PgConnection, id: Option<Uuid>, item: &Item) -> Result<Option<Full>, DatabaseError> {
-    let others = sqlx::query!(
-        r#"select count(*) as "all!", count(*) filter (where section = $2) as "section!",
-                  coalesce(sum(octet_length(value)) filter (where section = $2), 0) as "bytes!"
-           from site_contents where $1::uuid is null or id <> $1"#,
-        id,
-        item.section,
-    )
-    .fetch_one(connection)
-    .await?;
-    let bytes = others
-        .bytes
-        .saturating_add(i64::try_from(item.value.len()).unwrap_or(i64::MAX));
-    Ok(if others.all >= MOST {
-        Some(Full::Tenant)
-    } else if others.section >= MOST_IN_SECTION {
-        Some(Full::Section)
-    } else if bytes > MOST_BYTES_IN_SECTION {
-        Some(Full::Bytes)
-    } else {
-        None
-    })
 }

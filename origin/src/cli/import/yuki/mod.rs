@@ -4,7 +4,9 @@
 //! without a zone that are UTC. Each part answers what it took, what was here already, and what it left and why; one that is
 //! added is a file here and a line in [`import`].
 
+mod content;
 mod settings;
+mod usage;
 mod users;
 
 use kado_shared::{secret::Secret, tenant::TenantId};
@@ -53,8 +55,11 @@ const LEFT: &[(&str, &str)] = &[
         "they are the old system's record: keep them with its last dump",
     ),
     ("image_processings", "they tell of pictures that were never kept"),
-    ("site_contents", "this version keeps no content"),
-    ("usage_records", "this version counts no usage"),
+    ("food_images", "they tell of pictures that are not in the database"),
+    ("campaigns", "this version plans no campaigns"),
+    ("scheduled_contents", "this version plans no campaigns"),
+    ("social_accounts", "this version posts nothing elsewhere"),
+    ("campaign_analytics", "this version plans no campaigns"),
 ];
 
 /// What came of one part.
@@ -156,6 +161,8 @@ async fn import(
     let parts = vec![
         users::take(source, target, tenant, now).await?,
         settings::take(source, target, tenant, now).await?,
+        content::take(source, target, tenant, now).await?,
+        usage::take(source, target, tenant, now).await?,
     ];
     let left = left(source).await?;
     sqlx::raw_sql("rollback")
@@ -192,21 +199,24 @@ async fn require_schema(source: &mut PgConnection) -> Result<(), CommandError> {
         ("system_settings", "category"),
     ];
     for (table, column) in WANTED {
-        let there: bool = sqlx::query_scalar(
-            "select exists (select from pg_attribute where attrelid = to_regclass($1) and attname = $2 and not attisdropped)",
-        )
-        .bind(table)
-        .bind(column)
-        .fetch_one(&mut *source)
-        .await
-        .map_err(DatabaseError::from)?;
-        if !there {
+        if !has_column(source, table, column).await? {
             return Err(CommandError::Configuration(format!(
                 "this is not the old system's database: it has no table {table} with a column {column}"
             )));
         }
     }
     Ok(())
+}
+
+async fn has_column(source: &mut PgConnection, table: &str, column: &str) -> Result<bool, DatabaseError> {
+    let there = sqlx::query_scalar(
+        "select exists (select from pg_attribute where attrelid = to_regclass($1) and attname = $2 and not attisdropped)",
+    )
+    .bind(table)
+    .bind(column)
+    .fetch_one(source)
+    .await?;
+    Ok(there)
 }
 
 async fn left(source: &mut PgConnection) -> Result<Vec<LeftTable>, CommandError> {
@@ -288,7 +298,7 @@ mod tests {
     use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
     /// The old system's tables, as its migrations make them, with rows of every kind.
-    async fn old_system(app: &TestApp) {
+    pub(super) async fn old_system(app: &TestApp) {
         let hash = bcrypt::hash_with_salt("a long old password", 5, [7; 16])
             .unwrap()
             .to_string();
@@ -309,7 +319,29 @@ mod tests {
                "updatedAt" timestamp(3) default current_timestamp)"#,
         )
         .await;
-        app.execute("create table yuki.site_contents as select 'a' as id union all select 'b'")
+        app.execute("create type yuki.\"SiteContentType\" as enum ('TEXT', 'HTML', 'URL', 'IMAGE', 'JSON')")
+            .await;
+        app.execute(
+            r#"create table yuki.site_contents (id text primary key, section text not null, key text not null,
+               value text not null, "valueType" yuki."SiteContentType" not null default 'TEXT', label text, description text,
+               category text, "sortOrder" integer, "createdAt" timestamp(3) not null default current_timestamp,
+               "updatedAt" timestamp(3) not null default current_timestamp, unique (section, key))"#,
+        )
+        .await;
+        app.execute(
+            "create type yuki.\"UsageAction\" as enum
+             ('IMAGE_PROCESS', 'COPY_GENERATE', 'API_CALL', 'FOOD_OPTIMIZE', 'CAMPAIGN_CREATE', 'CONTENT_GENERATE')",
+        )
+        .await;
+        app.execute(
+            r#"create table yuki.usage_records (id text primary key default gen_random_uuid(), "userId" text references yuki.users (id),
+               action yuki."UsageAction" not null, count integer not null default 1, "periodStart" timestamp(3) not null,
+               "periodEnd" timestamp(3) not null default current_timestamp,
+               "createdAt" timestamp(3) not null default current_timestamp,
+               "updatedAt" timestamp(3) not null default current_timestamp)"#,
+        )
+        .await;
+        app.execute("create table yuki.sessions as select 'a' as id union all select 'b'")
             .await;
         app.execute(&format!(
             r#"insert into yuki.users (id, email, "passwordHash", role, "isActive", "createdAt") values
@@ -329,7 +361,7 @@ mod tests {
         .await;
     }
 
-    async fn take(app: &TestApp, keep: bool) -> Report {
+    pub(super) async fn take(app: &TestApp, keep: bool) -> Report {
         let mut source = app.database().superuser().acquire().await.unwrap();
         set_path(&mut source, "yuki").await;
         let mut target = app.database().pools().system().acquire().await.unwrap();
@@ -383,7 +415,7 @@ mod tests {
         assert!(!told.to_string().contains("a-secret-key"), "values are not told");
         assert_eq!(
             told["left"],
-            json!([{"table": "site_contents", "rows": 2, "why": "this version keeps no content"}])
+            json!([{"table": "sessions", "rows": 2, "why": "everybody signs in again, with the same password"}])
         );
 
         let rows: Vec<(String, String, bool, String)> = sqlx::query_as(
