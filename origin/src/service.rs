@@ -55,6 +55,10 @@ pub(crate) struct Service {
     pub(crate) delays: DelayKeys,
     /// Who rotates which session.
     pub(crate) rotations: Turns,
+    /// Whose API calls are counted, by user, or by key until its user is known.
+    pub(crate) calls: Turns,
+    /// Which users store an upload.
+    pub(crate) stores: Turns,
     pub(crate) tenants: Tenants,
     pub(crate) settings: SettingsCache,
     pub(crate) readiness: Readiness,
@@ -120,6 +124,8 @@ impl Service {
             passwords: Passwords::new(parts.hashes_at_once, Arc::clone(&parts.entropy))?,
             delays: DelayKeys::new(&parts.jwt_secret),
             rotations: Turns::default(),
+            calls: Turns::default(),
+            stores: Turns::default(),
             tenants: Tenants::default(),
             settings: SettingsCache::default(),
             readiness: Readiness::default(),

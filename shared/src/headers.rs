@@ -8,6 +8,8 @@ pub const KADO_TENANT: &str = "kado-tenant";
 pub const KADO_CLIENT_IP: &str = "kado-client-ip";
 /// Transform job: base64url JSON of [`crate::job::TransformJob`].
 pub const KADO_JOB: &str = "kado-job";
+/// On the answer to a job that was given up before it began.
+pub const KADO_GIVEN_UP: &str = "kado-given-up";
 /// Names a job's place in the dispatcher's queue: 32 hexadecimal digits, drawn for it.
 pub const KADO_TICKET: &str = "kado-ticket";
 /// Facts of an answered picture, for people.

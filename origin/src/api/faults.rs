@@ -162,3 +162,28 @@ async fn connections_that_break_in_the_middle_lose_no_audit_row_of_a_change() {
         .await;
     assert_eq!(differ, 0);
 }
+
+#[tokio::test]
+async fn a_crowd_of_one_users_calls_leaves_connections_to_others() {
+    let Some(app) = TestApp::start().await else { return };
+    let (crowd, other) = (app.admin_token().await, app.user_token("other@localhost").await);
+    assert_eq!(app.get_as(&crowd, "/api/images").await.status, 200);
+    // Whoever counts a call of the administrator waits for this.
+    let mut held = app.database().superuser().begin().await.unwrap();
+    sqlx::query("select from usage_records for update")
+        .fetch_all(&mut *held)
+        .await
+        .unwrap();
+    let many = futures_util::future::join_all((0..40).map(|_| app.get_as(&crowd, "/api/images")));
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let asked = Instant::now();
+        let answer = app.get_as(&other, "/api/images").await;
+        held.rollback().await.unwrap();
+        (answer, asked.elapsed())
+    };
+    let (answers, (answer, took)) = tokio::join!(many, meanwhile);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(answers.iter().all(|answer| answer.status == 200));
+}

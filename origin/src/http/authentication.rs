@@ -29,6 +29,7 @@ use crate::{
     identity::{
         api_key as stored_key,
         session::{self, Lifetimes, Stored},
+        turns::Turn,
     },
     quota::{self, Account, Cost},
     service::App,
@@ -226,6 +227,7 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
         is_cookie,
     } = signed_token(parts, app, Expiry::Required).await?;
     let now = app.clock.now();
+    let _turn = turn_to_count(app, parts, claims.sub).await;
     let mut transaction = app.database.begin(caller.tenant).await?;
     let stored = session::load(transaction.connection(), claims.sid)
         .await?
@@ -257,6 +259,14 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Principal, Failure
         observation: parts.extensions.get::<Arc<Observation>>().cloned(),
     };
     admit(app, parts, transaction, principal, now).await
+}
+
+/// All calls of a user are counted in one row: whoever waits for it waits without a connection.
+async fn turn_to_count<'a>(app: &'a App, parts: &Parts, name: Uuid) -> Option<Turn<'a>> {
+    match Price::of(parts.uri.path()) {
+        Price::Nothing => None,
+        _ => Some(app.calls.wait(name).await),
+    }
 }
 
 /// Counts the request in the transaction that found out who makes it, and ends that.
@@ -299,6 +309,9 @@ async fn authenticate_key(parts: &Parts, app: &App, key: &str) -> Result<Princip
     let (caller, request_id) = asked(parts)?;
     let fingerprint = Fingerprint::of(key).ok_or_else(|| invalid_token(&stored_key::Refusal::Malformed))?;
     let now = app.clock.now();
+    // Whose key it is is not known yet: many of one user's keep at most one connection each.
+    let name = Uuid::from_slice(&fingerprint.sha256[..16]).unwrap_or_default();
+    let _turn = turn_to_count(app, parts, name).await;
     let mut transaction = app.database.begin(caller.tenant).await?;
     let stored = stored_key::find(transaction.connection(), &fingerprint, now)
         .await?

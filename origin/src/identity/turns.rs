@@ -1,4 +1,4 @@
-//! One at a time: whoever changes a session waits for its turn here, not inside the database.
+//! One at a time: whoever changes a session, or counts in a user's row, waits for the turn here, not inside the database.
 //!
 //! A row's lock is waited for on a connection of the pool. Some hundred rotations of one token would each hold one and keep
 //! everybody else from the database; waiting here costs none. The row's lock stays: other replicas know nothing of this queue.
@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::{Mutex as Queue, OwnedMutexGuard};
 use uuid::Uuid;
 
-/// Sessions that somebody is changing, each with those who wait for it, in their order.
+/// What somebody has the turn of, each with those who wait for it, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     queues: Mutex<HashMap<Uuid, Arc<Queue<()>>>>,
@@ -27,7 +27,7 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Turns {
-    /// Waits until nobody else has this session's turn.
+    /// Waits until nobody else has this one's turn.
     pub(crate) async fn wait(&self, of: Uuid) -> Turn<'_> {
         let queue = Arc::clone(self.lock().entry(of).or_default());
         // Given up while waiting, the turn is forgotten as one that was had.

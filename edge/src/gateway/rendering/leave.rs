@@ -18,6 +18,8 @@ const PATIENCE_MS: u64 = 2_000;
 /// A job's place in the queue, and whether it was given up.
 pub(super) struct Ticket {
     pub(super) name: String,
+    /// Nobody wants what has not begun.
+    is_unwanted: Cell<bool>,
     is_left: Cell<bool>,
 }
 
@@ -25,8 +27,19 @@ impl Ticket {
     pub(super) fn draw() -> Result<Self, JsValue> {
         Ok(Self {
             name: hex(&js::random::<16>()?),
+            is_unwanted: Cell::new(false),
             is_left: Cell::new(false),
         })
+    }
+
+    /// Whether it need not be asked for again.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.is_unwanted.get()
+    }
+
+    /// Notes that the job was given up before it began. Only who has its answer knows that.
+    pub(super) fn leave(&self) {
+        self.is_left.set(true);
     }
 
     /// Whether the job was given up before it began.
@@ -53,9 +66,9 @@ pub(super) async fn when_the_client_leaves(
             return;
         }
     }
+    ticket.is_unwanted.set(true);
     if gateway.one_object_per_key() {
         // No dispatcher: the queue is whoever asks a busy isolate again, and that one looks here first.
-        ticket.is_left.set(true);
         return;
     }
     let asked = async {
@@ -64,10 +77,10 @@ pub(super) async fn when_the_client_leaves(
         let request = js::request("POST", &url, &headers, None, Some(PATIENCE_MS))?;
         js::fetch(gateway.binding("TRANSFORM").as_ref(), &request).await
     };
-    match asked.await {
-        Ok(answer) => ticket.is_left.set(answer.status() == 204),
-        Err(error) => crate::log::line(
+    // What became of it is in the answer to the job itself.
+    if let Err(error) = asked.await {
+        crate::log::line(
             &serde_json::json!({ "level": "warn", "event": "queue-not-left", "message": js::describe(&error) }),
-        ),
+        );
     }
 }

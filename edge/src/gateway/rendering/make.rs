@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kado_shared::{
     event::Picture,
-    headers::{KADO_IMAGE, KADO_JOB, KADO_TICKET},
+    headers::{KADO_GIVEN_UP, KADO_IMAGE, KADO_JOB, KADO_TICKET},
     job::{JobSource, PATH, TransformJob},
     lifetime::{LONGEST, Lifetime},
     problem::{Code, FieldError, Problem},
@@ -161,10 +161,14 @@ async fn ask(gateway: &Gateway, job: &TransformJob, ticket: Option<&Ticket>) -> 
         // One deadline, waiting included: whoever waits for the picture in its Flight counts on that.
         job.deadline_ms = until_ms.saturating_sub(js::now_ms()).max(1);
         let response = ask_once(gateway, &job, ticket).await?;
+        let says = |name: &str| response.headers().has(name).unwrap_or(false);
         // A role that is misconfigured answers 503 too, and does not say when to ask again.
-        let at_work = response.status() == 503 && response.headers().has("retry-after").unwrap_or(false);
-        if !(gateway.one_object_per_key() && at_work && js::now_ms() < until_ms) || ticket.is_some_and(Ticket::is_left)
-        {
+        let at_work = gateway.one_object_per_key() && response.status() == 503 && says("retry-after");
+        if let Some(ticket) = ticket.filter(|ticket| says(KADO_GIVEN_UP) || at_work && ticket.is_unwanted()) {
+            ticket.leave();
+            return Ok(response);
+        }
+        if !(at_work && js::now_ms() < until_ms) {
             return Ok(response);
         }
         if let Some(body) = response.body() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use kado_shared::headers::KADO_JOB;
+use kado_shared::headers::{KADO_GIVEN_UP, KADO_JOB};
 use kado_shared::job::{self, TransformJob};
 use kado_shared::problem::{self, Code, Problem};
 use tokio::time::{Instant, timeout_at};
@@ -77,7 +77,9 @@ impl Dispatcher {
                 turn = timeout_at(deadline, self.pool.acquire(job.tenant, again)) => turn,
                 () = self.tickets.given_up(&parts.headers) => {
                     count(&self.counts.left);
-                    return busy(job, "nobody waits for it any more");
+                    let mut answer = busy(job, "nobody waits for it any more");
+                    answer.headers_mut().insert(KADO_GIVEN_UP, HeaderValue::from_static("1"));
+                    return answer;
                 }
             };
             let lease = match turn {

@@ -273,6 +273,8 @@ async fn store(
     })?;
     let image = new_view(app.entropy.uuid(), info, bytes, now);
     announce_blob(app, tenant, &staged, now).await?;
+    // Each counts in the one row of its user, and holds it for as long as the file takes to its place.
+    let _turn = app.stores.wait(principal.user).await;
     let mut transaction = app.database.begin(tenant).await?;
     let claim = attempt.claim(transaction.connection(), principal, now).await?;
     spend(app, transaction.connection(), principal, now).await?;
