@@ -12,22 +12,25 @@ use crate::{
 };
 
 /// Every key there is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct Keys {
     items: Vec<KeyView>,
 }
 
 /// A key, without either half of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct KeyView {
     kid: String,
     /// `pending`, `active`, `retiring` or `retired`.
     state: String,
+    #[schema(format = DateTime)]
     created_at: String,
     /// When it began to sign.
+    #[schema(format = DateTime)]
     activated_at: Option<String>,
     /// Until when it verifies in any case.
+    #[schema(format = DateTime)]
     retire_after: Option<String>,
 }
 
@@ -43,6 +46,11 @@ impl From<Listed> for KeyView {
     }
 }
 
+/// Lists the keys that access tokens are signed with, newest first.
+///
+/// They are the same for every tenant; `kado keys` alone changes them.
+#[utoipa::path(get, path = "/api/admin/keys",
+    responses((status = 200, description = "Every key there is.", body = Keys)))]
 pub(crate) async fn get_keys(
     State(app): State<App>,
     Administrator(principal): Administrator,
