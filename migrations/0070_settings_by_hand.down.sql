@@ -5,3 +5,4 @@ drop function shape_fault(jsonb, jsonb, text), written_by_hand();
 drop policy by_hand on audit_logs;
 alter table audit_logs drop column database_user;
 drop table setting_declarations;
+alter function raise_edge_revision() set search_path = pg_catalog, public;

@@ -1,7 +1,11 @@
 -- What people change at psql is checked, audited and announced like everything else.
 --
+-- Every function names pg_temp, last: unnamed, it comes first, and whoever may make a temporary table has it read as ours.
+--
 -- A person's role is a member of kado_operator, and so is a superuser; the service's roles are not, because the service does
 -- all of that itself. A superuser, who could as well disable triggers, may `set kado.by_hand = off`, to restore rows.
+
+alter function raise_edge_revision() set search_path = pg_catalog, public, pg_temp;
 
 create table setting_declarations (
     name text primary key check (char_length(name) between 1 and 100),
@@ -22,7 +26,7 @@ comment on column audit_logs.database_user is 'Who it was at psql.';
 create policy by_hand on audit_logs for insert to kado_owner with check (actor = 'operator' and database_user is not null);
 
 create function written_by_hand() returns boolean
-    language sql stable
+    language sql stable set search_path = pg_catalog, public, pg_temp
     as $$
     select pg_catalog.pg_has_role(current_user, 'kado_operator', 'member')
         and not (pg_catalog.current_setting('kado.by_hand', true) is not distinct from 'off'
@@ -32,7 +36,7 @@ comment on function written_by_hand() is 'Whether a person is at work. In the WH
 
 -- Where a value is not of a shape; null where it is. Each keyword concerns values of its own type.
 create function shape_fault(value jsonb, shape jsonb, place text) returns text
-    language plpgsql immutable set search_path = pg_catalog, public
+    language plpgsql immutable set search_path = pg_catalog, public, pg_temp
     as $$
 declare
     kind text := jsonb_typeof(value);
@@ -93,16 +97,16 @@ end
 $$;
 
 create function check_setting() returns trigger
-    language plpgsql set search_path = pg_catalog, public
+    language plpgsql set search_path = pg_catalog, public, pg_temp
     as $$
 declare
-    declared setting_declarations;
+    declared public.setting_declarations;
     place text;
 begin
     if tg_op = 'UPDATE' and (new.tenant_id, new.name) is distinct from (old.tenant_id, old.name) then
         raise check_violation using message = 'a setting keeps its tenant and its name: delete it and insert another';
     end if;
-    select * into declared from setting_declarations where name = new.name;
+    select * into declared from public.setting_declarations where name = new.name;
     if not found then
         raise check_violation using
             message = format('there is no setting %s', quote_literal(new.name)),
@@ -130,7 +134,7 @@ $$;
 
 -- Only triggers reach it: people have no right to run it, nor to write into the audit log.
 create function record_by_hand(tenant uuid, action text, target text, before jsonb, after jsonb) returns void
-    language sql security definer set search_path = pg_catalog, public
+    language sql security definer set search_path = pg_catalog, public, pg_temp
     as $$
     insert into public.audit_logs (tenant_id, actor, database_user, action, target, before, after)
         values (tenant, 'operator', session_user, action, left(target, 300), before, after);
@@ -140,7 +144,7 @@ comment on function record_by_hand(uuid, text, text, jsonb, jsonb) is 'The notic
 revoke execute on function record_by_hand(uuid, text, text, jsonb, jsonb) from public;
 
 create function audit_setting() returns trigger
-    language plpgsql security definer set search_path = pg_catalog, public
+    language plpgsql security definer set search_path = pg_catalog, public, pg_temp
     as $$
 declare
     tenant uuid;
@@ -160,7 +164,7 @@ begin
         new_value := new.value;
     end if;
     changed := old_value is distinct from new_value;
-    if exists (select from setting_declarations where name = setting and secret) then
+    if exists (select from public.setting_declarations where name = setting and secret) then
         old_value := case when old_value is not null then '"********"'::jsonb end;
         new_value := case when new_value is not null then '"********"'::jsonb end;
     end if;
@@ -178,7 +182,7 @@ $$;
 --       for each row when (written_by_hand()) execute function audit_by_hand('presets', 'name');
 -- The first argument begins the action (presets.update), the others name the columns that tell the row.
 create function audit_by_hand() returns trigger
-    language plpgsql security definer set search_path = pg_catalog, public
+    language plpgsql security definer set search_path = pg_catalog, public, pg_temp
     as $$
 declare
     old_row jsonb;
@@ -204,6 +208,9 @@ begin
     return null;
 end
 $$;
+
+-- A trigger fires without it; who makes one needs it, and would write whatever into the audit log.
+revoke execute on function check_setting(), audit_setting(), audit_by_hand() from public;
 
 create trigger check_setting before insert or update on system_settings
     for each row when (written_by_hand()) execute function check_setting();

@@ -6,7 +6,7 @@
 
 -- Without the white space that surrounds it.
 create function trimmed(text text) returns text
-    language sql immutable set search_path = pg_catalog
+    language sql immutable set search_path = pg_catalog, public, pg_temp
     as $$
     select regexp_replace(
         regexp_replace(text, '^[\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+', ''),
@@ -15,14 +15,14 @@ $$;
 
 -- Whether a text has neither control characters nor white space nor backslashes, which readers of addresses forgive.
 create function is_plain_address(address text) returns boolean
-    language sql immutable set search_path = pg_catalog
+    language sql immutable set search_path = pg_catalog, public, pg_temp
     as $$
     select address !~ '[\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\\]'
 $$;
 
 -- An absolute http or https address without a user name.
 create function is_web_address(address text) returns boolean
-    language plpgsql immutable set search_path = pg_catalog, public
+    language plpgsql immutable set search_path = pg_catalog, public, pg_temp
     as $$
 declare
     authority text := substring(address from '^https?:///*([^/?#]*)');
@@ -40,7 +40,7 @@ $$;
 
 -- A JSON document that every reader reads: at most 127 levels deep, and without halves of surrogate pairs.
 create function is_json_document(document text) returns boolean
-    language plpgsql immutable set search_path = pg_catalog, public
+    language plpgsql immutable set search_path = pg_catalog, public, pg_temp
     as $$
 declare
     brackets text := regexp_replace(regexp_replace(document, '"([^"\\]|\\.)*"', '', 'g'), '[^][{}]', '', 'g');
@@ -65,8 +65,8 @@ end
 $$;
 
 -- What is wrong with an item, in the order in which it is looked for; null where nothing is.
-create function content_fault(item site_contents) returns text
-    language plpgsql immutable set search_path = pg_catalog, public
+create function content_fault(item public.site_contents) returns text
+    language plpgsql immutable set search_path = pg_catalog, public, pg_temp
     as $$
 declare
     name constant text := '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$';
@@ -100,7 +100,7 @@ end
 $$;
 
 create function check_content() returns trigger
-    language plpgsql set search_path = pg_catalog, public
+    language plpgsql set search_path = pg_catalog, public, pg_temp
     as $$
 declare
     fault text;
@@ -131,7 +131,7 @@ begin
     -- Not counting one in its place, which is about to be replaced or to refuse this one.
     select count(*) as items, count(*) filter (where section = new.section) as section,
             coalesce(sum(octet_length(value)) filter (where section = new.section), 0) + octet_length(new.value) as bytes
-        into others from site_contents
+        into others from public.site_contents
         where tenant_id = new.tenant_id and id <> new.id and (section, key) is distinct from (new.section, new.key);
     if others.items >= 2000 then
         raise check_violation using message = 'there are 2000 items, which is the most: delete those that nobody uses';
@@ -145,6 +145,8 @@ begin
     return new;
 end
 $$;
+
+revoke execute on function check_content() from public;
 
 create trigger check_content before insert or update on site_contents
     for each row when (written_by_hand()) execute function check_content();

@@ -171,11 +171,14 @@ impl Order {
         )
         .execute(&mut *connection)
         .await?;
+        // A number that no preset of the tenant has had: keys hold it without the preset's name, so that presets of equal
+        // options would find each other's pictures under equal numbers.
         let presets: Vec<String> = self.presets.iter().cloned().collect();
         sqlx::query!(
             "insert into preset_generations (tenant_id, preset, generation)
-             select $1, unnest($2::text[]), 1
-             on conflict (tenant_id, preset) do update set generation = preset_generations.generation + 1",
+             select $1, unnest($2::text[]),
+                    (select coalesce(max(generation), 0) + 1 from preset_generations where tenant_id = $1)
+             on conflict (tenant_id, preset) do update set generation = excluded.generation",
             tenant.0,
             &presets,
         )
@@ -254,13 +257,12 @@ pub(crate) async fn wait(
     }))
 }
 
+/// Holds off other purges of the tenant, by its row: whoever changes that one too tells the edges next, as a purge does, and
+/// with another order each would wait for the other.
 async fn lock(connection: &mut PgConnection, tenant: TenantId) -> Result<(), DatabaseError> {
-    sqlx::query!(
-        r#"select pg_advisory_xact_lock(hashtextextended('kado purges ' || $1, 0))::text as "locked""#,
-        tenant.to_string()
-    )
-    .fetch_one(connection)
-    .await?;
+    sqlx::query!("select id from tenants where id = $1 for no key update", tenant.0)
+        .fetch_optional(connection)
+        .await?;
     Ok(())
 }
 

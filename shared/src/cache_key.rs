@@ -12,6 +12,9 @@ pub const PATH_PREFIX: &str = "/__kado/";
 /// `options` are in normal form with presets expanded, `source` is [`crate::source::Source::identity`], `preset` the one
 /// that was named. A raised generation (of everything, of the tenant, of the preset), a new engine or another format is
 /// another key.
+///
+/// Of a preset it holds the generation and not the name, so that presets of equal options share their pictures. No two
+/// presets of a tenant may therefore be given one generation at different times: a purge of one would find the other's.
 #[must_use]
 pub fn of(
     config: &EdgeConfig,

@@ -33,6 +33,8 @@ const KEEP_PENDING: Duration = Duration::from_secs(6 * 3600);
 const KEEP_DELETED: Span = Span::days(1);
 /// Most rows of one statement.
 const BATCH: i64 = 1000;
+/// Most such statements of one step in a round.
+const MOST_BATCHES: u32 = 200;
 
 /// Sweeps until it is dropped.
 pub(super) async fn forever(app: App) -> ! {
@@ -43,38 +45,35 @@ pub(super) async fn forever(app: App) -> ! {
         if let Err(error) = limits::sweep(&app.database).await {
             tracing::warn!(event = "sweep-failed", error = %chain(&error));
         }
-        match once(&app).await {
-            Ok(swept) if swept == Swept::default() => {}
-            Ok(swept) => {
-                let Swept {
-                    sessions,
-                    delays,
-                    blobs,
-                    pending,
-                    purges,
-                    idempotency_keys,
-                    events,
-                    quotas,
-                    keys,
-                    originals,
-                } = swept;
-                tracing::info!(
-                    event = "swept",
-                    sessions,
-                    delays,
-                    blobs,
-                    pending,
-                    purges,
-                    idempotency_keys,
-                    events,
-                    quotas,
-                    keys,
-                    originals
-                );
-            }
-            // The next round tries again.
-            Err(error) => tracing::warn!(event = "sweep-failed", error = %chain(&error)),
+        let swept = once(&app).await;
+        if swept == Swept::default() {
+            continue;
         }
+        let Swept {
+            sessions,
+            delays,
+            blobs,
+            pending,
+            purges,
+            idempotency_keys,
+            events,
+            quotas,
+            keys,
+            originals,
+        } = swept;
+        tracing::info!(
+            event = "swept",
+            sessions,
+            delays,
+            blobs,
+            pending,
+            purges,
+            idempotency_keys,
+            events,
+            quotas,
+            keys,
+            originals
+        );
     }
 }
 
@@ -97,65 +96,100 @@ pub(super) struct Swept {
     originals: u64,
 }
 
-pub(super) async fn once(app: &App) -> Result<Swept, DatabaseError> {
-    let (pool, now) = (app.database.system(), app.clock.now());
-    let sessions = sqlx::query!(
+/// One round. A step that fails keeps no other from its work.
+pub(super) async fn once(app: &App) -> Swept {
+    Swept {
+        sessions: swept("sessions", sweep_sessions(app).await),
+        delays: swept("delays", sweep_delays(app).await),
+        blobs: swept("blobs", sweep_blobs(app).await),
+        pending: sweep_pending(app).await,
+        purges: swept(
+            "purges",
+            purges::sweep(app.database.system(), app.clock.now(), BATCH).await,
+        ),
+        idempotency_keys: swept("idempotency-keys", sweep_idempotency_keys(app).await),
+        events: swept("events", sweep_events(app).await),
+        quotas: swept("quotas", sweep_quotas(app).await),
+        keys: swept("keys", retire_keys(app).await),
+        originals: swept("originals", sweep_deleted_tenants(app).await),
+    }
+}
+
+/// What a step removed. What failed is tried again in the next round.
+fn swept<T: Default>(step: &'static str, removed: Result<T, DatabaseError>) -> T {
+    removed.unwrap_or_else(|error| {
+        tracing::warn!(event = "sweep-failed", step, error = %chain(&error));
+        T::default()
+    })
+}
+
+async fn sweep_sessions(app: &App) -> Result<u64, DatabaseError> {
+    let now = app.clock.now();
+    let removed = sqlx::query!(
         "delete from sessions where (tenant_id, id) in
              (select tenant_id, id from sessions where ended_at < $1 or created_at < $2 limit $3)",
         now - KEEP_SESSIONS,
         now - OLDEST_SESSION,
         BATCH,
     )
-    .execute(pool)
-    .await?
-    .rows_affected();
-    let delays = sqlx::query!("delete from login_delays where updated_at < $1", now - KEEP_DELAYS)
-        .execute(pool)
-        .await?
-        .rows_affected();
+    .execute(app.database.system())
+    .await?;
+    Ok(removed.rows_affected())
+}
+
+async fn sweep_delays(app: &App) -> Result<u64, DatabaseError> {
+    let before = app.clock.now() - KEEP_DELAYS;
+    let removed = sqlx::query!("delete from login_delays where updated_at < $1", before)
+        .execute(app.database.system())
+        .await?;
+    Ok(removed.rows_affected())
+}
+
+/// Removes bytes that no picture refers to.
+async fn sweep_blobs(app: &App) -> Result<u64, DatabaseError> {
     let unreferenced = sqlx::query!(
         "select tenant_id, sha256 from blobs where reference_count = 0 limit $1",
         BATCH
     )
-    .fetch_all(pool)
+    .fetch_all(app.database.system())
     .await?;
-    let mut blobs = 0;
+    let mut removed = 0;
     for row in unreferenced {
         let Ok(hash) = <[u8; 32]>::try_from(row.sha256.as_slice()) else {
             continue;
         };
         match remove_unreferenced(app, TenantId(row.tenant_id), BlobHash(hash)).await {
-            Ok(()) => blobs += 1,
+            Ok(()) => removed += 1,
             Err(error) => tracing::warn!(event = "blob-removal-failed", error = %chain(&error)),
         }
     }
-    let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(crate::clock::unix(now));
-    let pending = app
-        .blobs
-        .sweep_pending(moment, KEEP_PENDING)
-        .await
-        .unwrap_or_else(|error| {
-            tracing::warn!(event = "pending-sweep-failed", error = %error);
-            0
-        });
-    let purges = purges::sweep(pool, now, BATCH).await?;
-    Ok(Swept {
-        sessions,
-        delays,
-        blobs,
-        pending,
-        purges,
-        idempotency_keys: idempotency::sweep(pool, now, BATCH).await?,
-        events: sweep_events(app).await?,
-        quotas: sweep_quotas(app).await?,
-        keys: retire_keys(app).await?,
-        originals: sweep_deleted_tenants(app).await?,
+    Ok(removed)
+}
+
+/// Removes remains of uploads.
+async fn sweep_pending(app: &App) -> u32 {
+    let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(crate::clock::unix(app.clock.now()));
+    let removed = app.blobs.sweep_pending(moment, KEEP_PENDING).await;
+    removed.unwrap_or_else(|error| {
+        tracing::warn!(event = "pending-sweep-failed", error = %error);
+        0
     })
+}
+
+/// Clients that send a key with every request leave more than one statement should remove.
+async fn sweep_idempotency_keys(app: &App) -> Result<u64, DatabaseError> {
+    let mut removed = 0;
+    for _ in 0..MOST_BATCHES {
+        match idempotency::sweep(app.database.system(), app.clock.now(), BATCH).await? {
+            0 => break,
+            batch => removed += batch,
+        }
+    }
+    Ok(removed)
 }
 
 /// A busy site leaves more receipts in five minutes than one statement should remove.
 async fn sweep_quotas(app: &App) -> Result<u64, DatabaseError> {
-    const MOST_BATCHES: u32 = 200;
     let mut removed = 0;
     for _ in 0..MOST_BATCHES {
         match quota::sweep(app.database.system(), app.clock.now(), BATCH).await? {
@@ -189,14 +223,29 @@ async fn retire_keys(app: &App) -> Result<usize, DatabaseError> {
     Ok(retired.len())
 }
 
-/// Removes the originals of tenants that were deleted, until an upload that was under way then is certainly over.
+/// Removes the originals of tenants that were deleted, until an upload that was under way then is certainly over. Not of one
+/// that is there again: its export was restored, and the originals are its own.
 async fn sweep_deleted_tenants(app: &App) -> Result<u64, DatabaseError> {
     let pool = app.database.system();
+    sqlx::query!(
+        "delete from deleted_tenants d where deleted_at < $1 and exists (select from tenants t where t.id = d.id)",
+        app.clock.now() - KEEP_DELETED,
+    )
+    .execute(pool)
+    .await?;
     let deleted = sqlx::query!("select id, deleted_at from deleted_tenants limit $1", BATCH)
         .fetch_all(pool)
         .await?;
     let mut removed = 0;
     for row in deleted {
+        // Asked for each: removing those before it may take long.
+        let is_back = sqlx::query_scalar!(
+            r#"select exists (select from tenants where id = $1) as "is_back!""#,
+            row.id
+        );
+        if is_back.fetch_one(pool).await? {
+            continue;
+        }
         match app.blobs.remove_all(TenantId(row.id)).await {
             Ok(count) => removed += count,
             Err(error) => {
@@ -216,7 +265,6 @@ async fn sweep_deleted_tenants(app: &App) -> Result<u64, DatabaseError> {
 /// Removes events and counts that have been kept long enough. A busy site makes more of them in five minutes than one
 /// statement should remove.
 async fn sweep_events(app: &App) -> Result<u64, DatabaseError> {
-    const MOST_BATCHES: u32 = 200;
     let (pool, before) = (app.database.system(), app.clock.now() - KEEP_EVENTS);
     let mut removed = 0;
     for _ in 0..MOST_BATCHES {
@@ -273,7 +321,7 @@ mod tests {
         .await;
         app.post_as(&token, "/api/auth/logout", &json!({})).await;
         assert_eq!(
-            once(&app.service).await.unwrap(),
+            once(&app.service).await,
             Swept {
                 blobs: 1,
                 ..Swept::default()
@@ -295,7 +343,7 @@ mod tests {
         )
         .await;
         app.clock.advance(Duration::days(8));
-        let swept = once(&app.service).await.unwrap();
+        let swept = once(&app.service).await;
         assert_eq!((swept.sessions, swept.delays, swept.blobs), (1, 1, 0));
         // After the 8 days: of 75, 80, 85, 90 and 95 days, three are more than 90.
         assert_eq!(
@@ -306,6 +354,31 @@ mod tests {
         assert_eq!((app.files(), app.count("select count(*) from sessions").await), (1, 1));
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_step_that_fails_keeps_no_other_from_its_work() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.admin_token().await;
+        app.upload(&token, png(4, 4)).await;
+        app.execute("delete from images").await;
+        app.execute("update blobs set reference_count = 0").await;
+        app.execute(
+            "insert into idempotency_keys (tenant_id, user_id, route, key_sha256, fingerprint, status, answer, created_at)
+             select tenant_id, id, 'POST /api/images', sha256(n::text::bytea), sha256(''), 201, '', '2027-01-01'
+             from users, generate_series(1, 2500) as n",
+        )
+        .await;
+        app.execute("alter table sessions rename to elsewhere").await;
+        app.execute("alter table image_events rename to also_elsewhere").await;
+        assert_eq!(
+            once(&app.service).await,
+            Swept {
+                blobs: 1,
+                idempotency_keys: 2500,
+                ..Swept::default()
+            }
+        );
+    }
+
     #[tokio::test]
     async fn a_key_whose_time_has_passed_is_retired_and_that_is_told() {
         let Some(app) = TestApp::start().await else { return };
@@ -314,9 +387,9 @@ mod tests {
              values ('retiring', sha256(''), '', 'retiring', '2027-01-01', '2027-01-15T08:30:00Z')",
         )
         .await;
-        assert_eq!(once(&app.service).await.unwrap().keys, 0);
+        assert_eq!(once(&app.service).await.keys, 0);
         app.clock.advance(Duration::minutes(30));
-        assert_eq!(once(&app.service).await.unwrap().keys, 1);
+        assert_eq!(once(&app.service).await.keys, 1);
         let told =
             "select count(*) from audit_logs where action = 'keys.retire' and actor = 'system' and target = 'retiring'";
         assert_eq!(app.count(told).await, 1);

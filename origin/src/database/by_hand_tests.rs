@@ -175,6 +175,71 @@ async fn what_people_write_at_psql_is_checked() {
 }
 
 #[tokio::test]
+async fn a_temporary_table_of_somebodys_own_is_not_read_as_ours() {
+    let Some(app) = TestApp::start().await else { return };
+    let mut psql = app.database().superuser().acquire().await.unwrap();
+    sqlx::raw_sql(
+        "set role kado_operator;
+         create function pg_temp.spy() returns text language plpgsql as $$ begin raise 'ran as %', current_user; end $$;
+         create temp view setting_declarations as
+             select pg_temp.spy() as name, ''::text as section, ''::text as kind, '{}'::jsonb as shape, '1'::jsonb as standard,
+                    false as secret, ''::text as description;
+         grant select on pg_temp.setting_declarations to public",
+    )
+    .execute(&mut *psql)
+    .await
+    .unwrap();
+    let spied = by_hand(&mut psql, "select * from setting_declarations")
+        .await
+        .unwrap_err();
+    assert!(spied.contains("ran as kado_operator"), "{spied}");
+    let insert =
+        |value| format!("insert into system_settings (tenant_id, name, value) values (null, 'maxFileSize', '{value}')");
+    let refused = by_hand(&mut psql, &insert("1")).await.unwrap_err();
+    assert!(refused.contains("must be a whole number from 1024"), "{refused}");
+    assert_eq!(by_hand(&mut psql, &insert("2048")).await, Ok(1));
+    by_hand(&mut psql, "reset role").await.unwrap();
+    let open: Vec<String> = sqlx::query_scalar(
+        "select oid::regprocedure::text from pg_proc
+         where pronamespace = 'public'::regnamespace
+               and not exists (select from unnest(proconfig) as setting where setting like 'search_path=%, pg_temp')",
+    )
+    .fetch_all(&mut *psql)
+    .await
+    .unwrap();
+    assert_eq!(open, [""; 0], "these look among temporary tables first");
+}
+
+#[tokio::test]
+async fn nobody_makes_a_trigger_of_ones_own_with_ours() {
+    let Some(app) = TestApp::start().await else { return };
+    let mut psql = app.database().superuser().acquire().await.unwrap();
+    for role in ["kado_operator", "kado_app", "kado_system"] {
+        sqlx::raw_sql(AssertSqlSafe(format!(
+            "set role {role}; create temp table mine (tenant_id uuid, name text, value jsonb)"
+        )))
+        .execute(&mut *psql)
+        .await
+        .unwrap();
+        for function in [
+            "audit_by_hand('forged', 'name')",
+            "audit_setting()",
+            "check_setting()",
+            "check_content()",
+            "raise_edge_revision()",
+        ] {
+            let forged = format!("create trigger forged after insert on mine for each row execute function {function}");
+            let refused = by_hand(&mut psql, &forged).await.unwrap_err();
+            assert!(
+                refused.contains("permission denied for function"),
+                "{role} {function}: {refused}"
+            );
+        }
+        by_hand(&mut psql, "drop table mine").await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_people_write_at_psql_is_in_force_audited_once_and_announced() {
     let Some(app) = TestApp::start().await else { return };
     let token = app.admin_token().await;

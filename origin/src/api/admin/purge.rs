@@ -243,6 +243,60 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn each_purge_of_a_preset_has_a_number_that_no_preset_had() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.admin_token().await;
+        for (presets, told) in [
+            (json!(["a"]), json!({"a": 1})),
+            (json!(["a"]), json!({"a": 2})),
+            // Where `a` has been: with equal options, what was made for it would be found.
+            (json!(["b"]), json!({"a": 2, "b": 3})),
+            (json!(["c", "a"]), json!({"a": 4, "b": 3, "c": 4})),
+            (json!(["c"]), json!({"a": 4, "b": 3, "c": 5})),
+        ] {
+            let answer = app
+                .post_as(&token, "/api/admin/purge", &json!({"preset": presets}))
+                .await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_eq!(json!(config(&app).await.tenant.presets), told, "{presets}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_purge_and_the_end_of_all_sessions_at_once_both_succeed() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.admin_token().await;
+        let mut obstacle = app.database().superuser().begin().await.unwrap();
+        sqlx::query("select from edge_state for update")
+            .execute(&mut *obstacle)
+            .await
+            .unwrap();
+        let waiting = async |most: i64| {
+            let waits = async {
+                let sql = "select count(*) from pg_stat_activity
+                     where datname = current_database() and wait_event_type = 'Lock'";
+                while app.count(sql).await < most {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let waited = tokio::time::timeout(std::time::Duration::from_secs(10), waits);
+            waited.await.expect("both wait");
+        };
+        let (purge, nothing) = (json!({"all": true}), json!({}));
+        let purged = app.post_as(&token, "/api/admin/purge", &purge);
+        let ended = async {
+            waiting(1).await;
+            app.post_as(&token, "/api/admin/sessions/revoke-all", &nothing).await
+        };
+        let release = async {
+            waiting(2).await;
+            obstacle.rollback().await.unwrap();
+        };
+        let (purged, ended, ()) = tokio::join!(purged, ended, release);
+        assert_eq!((purged.status, ended.status), (200, 200), "{}", purged.text());
+    }
+
+    #[tokio::test]
     async fn wrong_purges_and_wrong_people_change_nothing() {
         let Some(app) = TestApp::start().await else { return };
         let token = app.admin_token().await;

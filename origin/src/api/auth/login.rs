@@ -83,6 +83,8 @@ pub(crate) enum Refused {
     Disabled,
     #[error("a delay is running")]
     Delayed,
+    #[error("password or user changed while the password was looked at")]
+    Changed,
 }
 
 impl IntoResponse for LoginError {
@@ -150,6 +152,12 @@ pub(crate) async fn post_login(
         None
     };
     let keys = app.keyring.current().await?;
+    let mut transaction = app.database.begin(caller.tenant).await?;
+    let Some(account) = hold(&mut transaction, account).await? else {
+        drop(transaction);
+        record_refusal(&app, &caller, key, Refused::Changed, now).await?;
+        return Err(LoginError::Refused(Refused::Changed));
+    };
     let opening = Opening {
         tenant: caller.tenant,
         user: account.id,
@@ -160,7 +168,6 @@ pub(crate) async fn post_login(
         client_ip: Some(&caller.client_ip),
         issuer: &app.public_url,
     };
-    let mut transaction = app.database.begin(caller.tenant).await?;
     let claims = session::open(transaction.connection(), opening, &keys).await?;
     delay::forget(transaction.connection(), key).await?;
     if let Some(hash) = rehashed {
@@ -275,6 +282,24 @@ fn decide(account: Option<Account>, verdict: Verdict, delayed: bool) -> Result<A
         (Some(_), Verdict::Right { .. }) => Err(Refused::Disabled),
         _ => Err(Refused::Wrong),
     }
+}
+
+/// The account as it is now, held until the transaction ends; `None` where what was verified holds no more. Looking at a
+/// password takes long enough for it to be replaced, and its sessions ended, meanwhile.
+async fn hold(transaction: &mut TenantTransaction, verified: Account) -> Result<Option<Account>, DatabaseError> {
+    let row = sqlx::query!(
+        "select role, must_change_password from users
+         where id = $1 and password_hash = $2 and active for no key update",
+        verified.id,
+        verified.password_hash,
+    )
+    .fetch_optional(transaction.connection())
+    .await?;
+    Ok(row.map(|row| Account {
+        role: role_from_name(&row.role),
+        must_change_password: row.must_change_password,
+        ..verified
+    }))
 }
 
 async fn record_refusal(
@@ -446,6 +471,53 @@ mod tests {
                 .await,
             1
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_changed_while_the_password_was_looked_at_holds() {
+        let Some(app) = TestApp::start().await else { return };
+        let weak = argon2::Argon2::new(
+            argon2::Algorithm::Argon2id,
+            argon2::Version::V0x13,
+            argon2::Params::new(8_192, 1, 1, None).unwrap(),
+        );
+        let hash: argon2::password_hash::phc::PasswordHash =
+            argon2::PasswordHasher::hash_password_with_salt(&weak, TestApp::PASSWORD.as_bytes(), &[1; 16]).unwrap();
+        let waiting = "select count(*) from pg_locks join pg_stat_activity using (pid)
+             where datname = current_database() and not granted and locktype = 'transactionid'";
+        for change in ["password_hash = 'changed'", "active = false"] {
+            app.execute(&format!("update users set password_hash = '{hash}', active = true"))
+                .await;
+            let mut changing = app.database().superuser().begin().await.unwrap();
+            sqlx::query(sqlx::AssertSqlSafe(format!("update users set {change}")))
+                .execute(&mut *changing)
+                .await
+                .unwrap();
+            let login = app.post_owned(
+                "/api/auth/login",
+                json!({"email": "admin@localhost", "password": TestApp::PASSWORD}),
+            );
+            let commit = async {
+                let waits = async {
+                    while app.count(waiting).await == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                let waited = tokio::time::timeout(std::time::Duration::from_secs(10), waits);
+                waited.await.expect("the sign-in, for the change");
+                changing.commit().await.unwrap();
+            };
+            let (answer, ()) = tokio::join!(login, commit);
+            assert_eq!(
+                (answer.status, &answer.json()["code"]),
+                (401, &json!("invalid-credentials")),
+                "{change}"
+            );
+            let kept = format!("select count(*) from users where {change}");
+            assert_eq!(app.count(&kept).await, 1, "{change}");
+            assert_eq!(app.count("select count(*) from sessions").await, 0, "{change}");
+        }
+        assert_eq!(app.count("select failures::bigint from login_delays").await, 2);
     }
 
     #[tokio::test]

@@ -277,7 +277,7 @@ async fn store(
     let _turn = app.stores.wait(principal.user).await;
     let mut transaction = app.database.begin(tenant).await?;
     let claim = attempt.claim(transaction.connection(), principal, now).await?;
-    spend(app, transaction.connection(), principal, now).await?;
+    let standing = spend(app, transaction.connection(), principal, now).await?;
     lock_blob(transaction.connection(), tenant, hash).await?;
     sqlx::query!(
         "insert into blobs as b (tenant_id, sha256, bytes, reference_count, created_at) values ($1, $2, $3, 1, $4)
@@ -325,16 +325,19 @@ async fn store(
         app.blobs.place(staged, tenant).await?;
     }
     transaction.commit().await?;
+    principal.stands(standing);
+    app.metrics.spent(Action::ImageProcess, 1, true);
     Ok(image)
 }
 
-/// Spends in the transaction that stores: an upload that fails, or that its client gives up, has cost nothing.
+/// Spends in the transaction that stores: an upload that fails, or that its client gives up, has cost nothing, and
+/// nothing is told of it. A refusal is told here, the rest once it holds.
 async fn spend(
     app: &App,
     connection: &mut PgConnection,
     principal: &Principal,
     now: OffsetDateTime,
-) -> Result<(), UploadError> {
+) -> Result<Standing, UploadError> {
     let cost = Cost {
         count: 1,
         limit: principal.allowance.image_process,
@@ -342,13 +345,12 @@ async fn spend(
     };
     let verdict = quota::spend(connection, principal.account(Action::ImageProcess), cost, now).await?;
     let standing = verdict.standing;
-    principal.stands(standing);
-    app.metrics.spent(Action::ImageProcess, 1, verdict.admitted);
     if verdict.admitted {
-        Ok(())
-    } else {
-        Err(UploadError::Quota { standing, now })
+        return Ok(standing);
     }
+    principal.stands(standing);
+    app.metrics.spent(Action::ImageProcess, 1, false);
+    Err(UploadError::Quota { standing, now })
 }
 
 /// Writes a row without references before the file gets its place: should the process die in between, the sweep finds the
@@ -530,6 +532,30 @@ mod tests {
         app.clock.advance(time::Duration::hours(1));
         let token = app.admin_token().await;
         assert_eq!(app.upload(&token, png(1, 1)).await.status, 201, "the next hour");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_not_stored_is_not_told_as_spent() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.user_token("user@localhost").await;
+        app.execute("update users set quota_image_process = 3, quota_until = timestamptz '2100-01-01'")
+            .await;
+        // After the quota was spent.
+        app.execute("alter table audit_logs add constraint none check (action <> 'images.create')")
+            .await;
+        let failed = app.upload(&token, png(4, 4)).await;
+        assert_eq!(
+            (failed.status, failed.header("x-user-ratelimit-remaining")),
+            (500, Some("3")),
+            "{}",
+            failed.text()
+        );
+        app.execute("alter table audit_logs drop constraint none").await;
+        let stored = app.upload(&token, png(4, 4)).await;
+        assert_eq!(
+            (stored.status, stored.header("x-user-ratelimit-remaining")),
+            (201, Some("2"))
+        );
     }
 
     #[tokio::test]

@@ -89,16 +89,21 @@ async fn delete(
         return Err(CommandError::Configuration(detail));
     }
     let mut rows = Map::new();
-    for table in catalogue::tables(&mut transaction).await?.iter().rev() {
+    for table in catalogue::tables_to_delete(&mut transaction).await? {
         let sql = format!("delete from {} where {} = $1", table.name, table.key);
         let deleted = sqlx::query(AssertSqlSafe(sql))
             .bind(tenant.id)
             .execute(&mut *transaction)
             .await
             .map_err(DatabaseError::from)?;
-        rows.insert(table.name.clone(), deleted.rows_affected().into());
+        rows.insert(table.name, deleted.rows_affected().into());
     }
-    // The sweep removes the originals: it is the service that has the blob store.
+    // The sweep removes the originals: it is the service that has the blob store. One that was deleted before, and restored,
+    // may still be known to it.
+    sqlx::query!("delete from deleted_tenants where id = $1", tenant.id)
+        .execute(&mut *transaction)
+        .await
+        .map_err(DatabaseError::from)?;
     sqlx::query!(
         "insert into deleted_tenants (id, deleted_at) values ($1, $2)",
         tenant.id,
@@ -202,14 +207,48 @@ mod tests {
         let tenant = find(&mut connection, "test").await.unwrap();
         delete(&mut connection, &tenant, app.clock.now()).await.unwrap();
         drop(connection);
-        crate::cli::sweep::once(&app.service).await.unwrap();
+        crate::cli::sweep::once(&app.service).await;
         assert_eq!(
             (app.files(), app.count("select count(*) from deleted_tenants").await),
             (0, 1)
         );
         app.clock.advance(time::Duration::hours(25));
-        crate::cli::sweep::once(&app.service).await.unwrap();
+        crate::cli::sweep::once(&app.service).await;
         assert_eq!(app.count("select count(*) from deleted_tenants").await, 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_restored_tenant_keeps_its_originals_and_may_be_deleted_again() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.admin_token().await;
+        app.upload(&token, png(4, 4)).await;
+        let deletion = async || {
+            app.execute("update tenants set active = false").await;
+            let mut connection = app.database().pools().system().acquire().await.unwrap();
+            let tenant = find(&mut connection, "test").await.unwrap();
+            delete(&mut connection, &tenant, app.clock.now()).await.unwrap();
+        };
+        let restore = format!("insert into tenants (id, name) values ('{}', 'test')", app.tenant);
+        let marks = "select count(*) from deleted_tenants";
+        deletion().await;
+        app.execute(&restore).await;
+        crate::cli::sweep::once(&app.service).await;
+        assert_eq!((app.files(), app.count(marks).await), (1, 1));
+
+        app.clock.advance(time::Duration::hours(23));
+        deletion().await;
+        assert_eq!(app.count(marks).await, 1);
+        app.execute(&restore).await;
+        app.clock.advance(time::Duration::hours(23));
+        crate::cli::sweep::once(&app.service).await;
+        assert_eq!((app.files(), app.count(marks).await), (1, 1), "the day begins anew");
+        app.clock.advance(time::Duration::hours(2));
+        crate::cli::sweep::once(&app.service).await;
+        assert_eq!((app.files(), app.count(marks).await), (1, 0));
+
+        deletion().await;
+        crate::cli::sweep::once(&app.service).await;
+        assert_eq!((app.files(), app.count(marks).await), (0, 1));
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -252,6 +291,8 @@ mod tests {
         somebody_waits_for("relation")
             .await
             .expect("the deletion, in its middle");
+        // Nobody else waits for what the deletion has not come to yet.
+        app.execute("select from edge_state for update nowait").await;
         let (pool, id) = (pools.system().clone(), app.tenant.0);
         let late = tokio::spawn(async move { sqlx::query(insert).bind(id).bind("late").execute(&pool).await });
         somebody_waits_for("transactionid")

@@ -80,9 +80,6 @@ pub(super) async fn run(args: &Args) -> Result<(), CommandError> {
     let tenant = args.which.find(&mut connection).await?;
     let now = SystemClock.now();
     let rows = export(&mut connection, &tenant, &args.to, args.with_secrets, now).await?;
-    let after = json!({ "rows": rows, "withSecrets": args.with_secrets });
-    let entry = operator_entry(tenant.id, "tenants.export", Some(after), now);
-    audit::record(&mut connection, entry).await?;
     say(&format!("{}: {rows} rows of {}", args.to.display(), tenant.name));
     Ok(())
 }
@@ -97,7 +94,12 @@ async fn export(
 ) -> Result<u64, ExportError> {
     let mut draft = Draft::begin(to)?;
     let rows = write(connection, tenant, &mut draft, with_secrets, now).await?;
-    draft.finish(to)?;
+    draft.close()?;
+    // Before anybody can find the file: none leaves without a record.
+    let after = json!({ "rows": rows, "withSecrets": with_secrets });
+    let entry = operator_entry(tenant.id, "tenants.export", Some(after), now);
+    audit::record(connection, entry).await?;
+    draft.name(to)?;
     Ok(rows)
 }
 
@@ -166,7 +168,7 @@ async fn write(
     Ok(total)
 }
 
-/// A file that has no name yet. Dropped before it is finished, it is gone.
+/// A file that has no name yet. Dropped before it has one, it is gone.
 struct Draft {
     path: PathBuf,
     file: Option<BufWriter<File>>,
@@ -210,13 +212,16 @@ impl Draft {
     }
 
     /// On disk first, named then: under its name there is never half a file, whatever happens to the machine.
-    fn finish(mut self, to: &Path) -> Result<(), ExportError> {
-        let mut place = || {
-            if let Some(file) = self.file.take() {
-                file.into_inner()
-                    .map_err(std::io::IntoInnerError::into_error)?
-                    .sync_all()?;
-            }
+    fn close(&mut self) -> Result<(), ExportError> {
+        let Some(file) = self.file.take() else { return Ok(()) };
+        let whole = file.into_inner().map_err(std::io::IntoInnerError::into_error);
+        whole
+            .and_then(|file| file.sync_all())
+            .map_err(|source| self.failed(source))
+    }
+
+    fn name(self, to: &Path) -> Result<(), ExportError> {
+        let place = || {
             // A link, because a rename would replace what came there meanwhile.
             std::fs::hard_link(&self.path, to)?;
             let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -345,6 +350,18 @@ mod tests {
         let error = export(&mut connection, &tenant, &to, false, now).await.unwrap_err();
         assert!(matches!(error, ExportError::File { .. }), "{error}");
         assert_eq!(std::fs::read_to_string(&to).unwrap(), "mine");
+
+        // What cannot be recorded is not handed out.
+        sqlx::raw_sql("alter table audit_logs add constraint none check (action <> 'tenants.export') not valid")
+            .execute(database.superuser())
+            .await
+            .unwrap();
+        let unrecorded = folder.path().join("c.jsonl");
+        let error = export(&mut connection, &tenant, &unrecorded, false, now)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ExportError::Database(_)), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 
         // The database goes away on the way.
         sqlx::raw_sql("alter table audit_logs rename column tenant_id to somebody; alter table audit_logs add column tenant_id text")

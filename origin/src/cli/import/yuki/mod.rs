@@ -158,13 +158,14 @@ async fn import(
         .await
         .map_err(DatabaseError::from)?;
     require_schema(source).await?;
+    let left = left(source).await?;
     let parts = vec![
         users::take(source, target, tenant, now).await?,
-        settings::take(source, target, tenant, now).await?,
         content::take(source, target, tenant, now).await?,
         usage::take(source, target, tenant, now).await?,
+        // Last: edges are told of settings, and whoever else has something to tell them waits from the first one on.
+        settings::take(source, target, tenant, now).await?,
     ];
-    let left = left(source).await?;
     sqlx::raw_sql("rollback")
         .execute(source)
         .await
@@ -350,7 +351,8 @@ mod tests {
                ('c3', 'gone@example.com', '{hash}', 'USER', false, '2025-09-27'),
                ('c4', 'admin@localhost', '{hash}', 'ADMIN', true, '2025-09-28'),
                ('c5', 'plain@example.com', 'plaintext', 'USER', true, '2025-09-29'),
-               ('c6', 'no address', '{hash}', 'USER', true, '2025-09-30')"#
+               ('c6', 'no address', '{hash}', 'USER', true, '2025-09-30'),
+               ('c7', 'costly@example.com', replace('{hash}', '$05$', '$13$'), 'USER', true, '2025-10-01')"#
         ))
         .await;
         app.execute(
@@ -393,7 +395,7 @@ mod tests {
         assert_eq!(to_json(&dry, true)["parts"], to_json(&report, true)["parts"]);
         let told = to_json(&report, false);
         assert_eq!(
-            (&told["parts"][0]["taken"], &told["parts"][1]["taken"]),
+            (&told["parts"][0]["taken"], &told["parts"][3]["taken"]),
             (&json!(2), &json!(3)),
             "{told}"
         );
@@ -408,10 +410,11 @@ mod tests {
         assert!(why(0, "mixed.case@example.com").contains("another user"));
         assert!(why(0, "admin@localhost").contains("another user"));
         assert!(why(0, "plain@example.com").contains("bcrypt"));
+        assert!(why(0, "costly@example.com").contains("cost 13, and 12 is the most"));
         assert!(why(0, "no address").contains("name@example.com"));
-        assert!(why(1, "corsOrigins").contains("exact"));
-        assert!(why(1, "rateLimit").contains("limitApi"));
-        assert!(why(1, "geminiApiKey").contains("no such setting"));
+        assert!(why(3, "corsOrigins").contains("exact"));
+        assert!(why(3, "rateLimit").contains("limitApi"));
+        assert!(why(3, "geminiApiKey").contains("no such setting"));
         assert!(!told.to_string().contains("a-secret-key"), "values are not told");
         assert_eq!(
             told["left"],
@@ -444,7 +447,7 @@ mod tests {
         assert_eq!(settings, wanted.map(|(name, value)| (name.to_owned(), value)));
 
         let again = to_json(&take(&app, true).await, false);
-        for part in [0, 1] {
+        for part in [0, 3] {
             assert_eq!(again["parts"][part]["taken"], 0, "{again}");
             assert_eq!(again["parts"][part]["already"], told["parts"][part]["taken"], "{again}");
             assert_eq!(again["parts"][part]["skipped"], told["parts"][part]["skipped"]);

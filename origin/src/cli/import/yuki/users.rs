@@ -9,7 +9,7 @@ use crate::{
     database::DatabaseError,
     identity::{
         email::Email,
-        password::{MOST_BCRYPT_COST, bcrypt_cost},
+        password::{MOST_BCRYPT_COST, any_bcrypt_cost, bcrypt_cost},
     },
 };
 
@@ -47,7 +47,12 @@ pub(super) async fn take(
             }
         };
         if bcrypt_cost(&user.password_hash).is_none() {
-            let why = format!("its password is not hashed with bcrypt of a cost up to {MOST_BCRYPT_COST}");
+            let why = match any_bcrypt_cost(&user.password_hash) {
+                Some(cost) if cost > MOST_BCRYPT_COST => {
+                    format!("its password is hashed with bcrypt of cost {cost}, and {MOST_BCRYPT_COST} is the most")
+                }
+                _ => format!("its password is not hashed with bcrypt of a cost up to {MOST_BCRYPT_COST}"),
+            };
             part.skip(&user.email, why);
             continue;
         }
