@@ -26,8 +26,9 @@ const LONGEST_LABEL: usize = 200;
 const PLACES: std::ops::RangeInclusive<i32> = 0..=1_000_000;
 
 /// What a value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
+#[schema(as = ContentType)]
 pub(crate) enum Kind {
     Text,
     Html,

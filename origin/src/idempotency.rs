@@ -71,10 +71,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Attempt {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         let template = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let key = key_of(&parts.headers)?;
+        // What is asked for may hold a password. Of the key there is a hash alone in the database, so that nobody who reads
+        // it can try passwords on the fingerprint.
+        let mut fingerprint = Sha256::new();
+        if let Some(given) = parts.headers.get(headers::IDEMPOTENCY_KEY) {
+            fingerprint.update(given.as_bytes());
+        }
+        fingerprint.update(format!("\n{target}\n"));
         Ok(Self {
-            key: key_of(&parts.headers)?,
+            key,
             route: format!("{} {}", parts.method, template.unwrap_or_else(|| parts.uri.path())),
-            fingerprint: Sha256::new_with_prefix(format!("{target}\n")),
+            fingerprint,
         })
     }
 }
@@ -292,8 +300,12 @@ mod tests {
     const KEYS: &str = "/api/admin/api-keys";
 
     async fn create(app: &TestApp, token: &str, key: &str, body: &Value) -> Answer {
+        create_at(app, KEYS, token, key, body).await
+    }
+
+    async fn create_at(app: &TestApp, target: &str, token: &str, key: &str, body: &Value) -> Answer {
         let request = app
-            .signed("POST", KEYS)
+            .signed("POST", target)
             .header("content-type", "application/json")
             .header("authorization", format!("Bearer {token}"))
             .header("idempotency-key", key);
@@ -383,6 +395,93 @@ mod tests {
         assert!(is_replayed(&app.send(spaced).await));
         assert_eq!(create(&app, &token, "one", &order("cd")).await.status, 422);
         assert_eq!(app.count("select count(*) from api_keys").await, 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_administrators_make_is_made_once_and_answered_alike() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.admin_token().await;
+        let of_content = json!({"section": "home", "key": "hero", "value": "Kado", "type": "TEXT"});
+        for (target, table, body, field) in [
+            (
+                "/api/admin/users",
+                "users",
+                json!({"email": "new@localhost", "password": "given by an administrator"}),
+                "password",
+            ),
+            (
+                "/api/admin/presets",
+                "presets",
+                json!({"name": "card", "options": "w=400"}),
+                "options",
+            ),
+            ("/api/admin/content", "site_contents", of_content, "value"),
+        ] {
+            let before = app.count(&format!("select count(*) from {table}")).await;
+            let first = create_at(&app, target, &token, "one", &body).await;
+            assert_eq!((first.status, is_replayed(&first)), (201, false), "{}", first.text());
+            let again = create_at(&app, target, &token, "one", &body).await;
+            assert_eq!((again.status, is_replayed(&again)), (201, true), "{}", again.text());
+            assert_eq!(
+                (&again.body, again.header("location")),
+                (&first.body, first.header("location")),
+                "{target}"
+            );
+            let mut other = body.clone();
+            other[field] = json!("width=500,quality=7");
+            let other = create_at(&app, target, &token, "one", &other).await;
+            assert_eq!(
+                (other.status, &other.json()["code"]),
+                (422, &json!("idempotency-mismatch")),
+                "{target}"
+            );
+            let unkeyed = app.post_as(&token, target, &body).await;
+            assert_eq!(unkeyed.status, 409, "{target}: without the key it is another request");
+            assert_eq!(app.count(&format!("select count(*) from {table}")).await, before + 1);
+            let audited = format!(
+                "select count(*) from audit_logs where action = '{}.create'",
+                &target[11..]
+            );
+            assert_eq!(app.count(&audited).await, 1, "{target}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_creations_at_the_same_moment_one_is_made() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.admin_token().await;
+        for (target, body) in [
+            ("/api/admin/users", json!({"email": "new@localhost"})),
+            ("/api/admin/presets", json!({"name": "card", "options": "w=400"})),
+            (
+                "/api/admin/content",
+                json!({"section": "a", "key": "b", "value": "", "type": "TEXT"}),
+            ),
+        ] {
+            let all = (0..8).map(|_| create_at(&app, target, &token, "one", &body));
+            let all = futures_util::future::join_all(all).await;
+            let made = all.iter().filter(|answer| answer.status == 201 && !is_replayed(answer));
+            assert_eq!(made.count(), 1, "{target}");
+            for answer in &all {
+                assert!(
+                    answer.status == 201 || (answer.status == 409 && answer.header("retry-after") == Some("1")),
+                    "{target}: the others hear of the first: {}",
+                    answer.text()
+                );
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_reads_the_table_cannot_try_passwords_on_it() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.admin_token().await;
+        // The same request but for its key: were the fingerprint of the request alone, both would be equal.
+        for key in ["one", "two"] {
+            create(&app, &token, key, &order("ci")).await;
+        }
+        let fingerprints = "select count(distinct fingerprint) from idempotency_keys";
+        assert_eq!(app.count(fingerprints).await, 2);
     }
 
     #[tokio::test(flavor = "multi_thread")]

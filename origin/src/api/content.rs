@@ -13,6 +13,7 @@ use kado_shared::problem::Code;
 use serde::Serialize;
 
 use crate::{
+    api::openapi::parameters::{IfNoneMatch, SectionInPath},
     content::Kind,
     database::DatabaseError,
     http::{
@@ -27,22 +28,36 @@ use crate::{
 /// How soon a change is seen where an earlier answer is kept.
 const CACHE_CONTROL: &str = "public, max-age=60";
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ContentSection)]
 struct Section {
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     section: String,
     items: Vec<Item>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = PublishedContent)]
 struct Item {
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     key: String,
     #[serde(rename = "type")]
     kind: Kind,
+    /// Always a text; HTML is not made safe.
     value: String,
     label: String,
+    #[schema(minimum = 0, maximum = 1_000_000)]
     order: i32,
 }
 
+/// A section of the tenant's content, by `order`, then `key`.
+#[utoipa::path(get, path = "/api/content/{section}", operation_id = "get_content_section", params(SectionInPath, IfNoneMatch),
+    responses(
+        (status = 200, description = "The section.", body = Section,
+            headers(("ETag" = String, description = "Strong entity tag."), ("Cache-Control" = String, description = "`public`, for a minute."))),
+        (status = 304, description = "The client has it."),
+        (status = 404, description = "The section has no items."),
+    ))]
 pub(crate) async fn get_content(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

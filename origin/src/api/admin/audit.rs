@@ -17,6 +17,10 @@ use uuid::Uuid;
 use crate::{
     api::{
         csv::{self, Batch},
+        openapi::{
+            parameters::{AuditFilters, ListFormat, PageQuery, Period},
+            schemas,
+        },
         page::{Cursor, Page, page_of, parse_moment, timestamp},
     },
     database::DatabaseError,
@@ -39,16 +43,21 @@ const HEADING: [&str; 10] = [
 /// Longest action or target asked for, in characters: none is longer.
 const LONGEST: usize = 300;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AuditEntry)]
 struct EntryView {
     id: Uuid,
+    #[schema(format = DateTime)]
     created_at: String,
     /// `user`, `operator` at the command line, or `system`.
+    #[schema(schema_with = schemas::actor_kind)]
     actor: String,
     user_id: Option<Uuid>,
+    #[schema(example = "settings.update")]
     action: String,
     target: Option<String>,
+    /// What it was before, of a form that goes with the action.
     before: Option<Value>,
     after: Option<Value>,
     request_id: Option<String>,
@@ -124,6 +133,12 @@ struct Filters {
     newest_first: bool,
 }
 
+/// Who changed what, and how it was before.
+///
+/// As CSV (RFC 4180) all of it, to `?format=csv` or `Accept: text/csv`.
+#[utoipa::path(get, path = "/api/admin/audit", params(AuditFilters, Period, PageQuery, ListFormat),
+    responses((status = 200, description = "A page, or all as CSV.",
+        content((Page<EntryView> = "application/json"), (String = "text/csv")), headers(("Content-Disposition" = String, description = "Of CSV: its name as a file.")))))]
 pub(crate) async fn get_audit(
     State(app): State<App>,
     Administrator(principal): Administrator,

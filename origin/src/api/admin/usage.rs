@@ -10,17 +10,22 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    api::page::{Cursor, Page, page_of, parse_moment, timestamp},
+    api::{
+        openapi::parameters::{PageQuery, Period, UsageFilters},
+        page::{Cursor, Page, page_of, parse_moment, timestamp},
+    },
     database::DatabaseError,
     http::{authentication::Administrator, extract::query_pairs, failure::Failure},
     service::App,
 };
 
 /// One user in one hour.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Usage)]
 pub(crate) struct UsageView {
     /// When it began.
+    #[schema(format = DateTime)]
     hour: String,
     user_id: Uuid,
     email: String,
@@ -28,12 +33,15 @@ pub(crate) struct UsageView {
 }
 
 /// How often each action was; without those that were not asked for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[schema(as = UsageCounts)]
 struct Counts {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = i64, required = false, minimum = 0)]
     image_process: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = i64, required = false, minimum = 0)]
     api_call: Option<i64>,
 }
 
@@ -47,6 +55,9 @@ struct Filters {
     action: Option<Action>,
 }
 
+/// What users spent of their quotas, by the hour.
+#[utoipa::path(get, path = "/api/admin/usage", params(Period, UsageFilters, PageQuery),
+    responses((status = 200, description = "A page.", body = Page<UsageView>)))]
 pub(crate) async fn get_usage(
     State(app): State<App>,
     Administrator(principal): Administrator,

@@ -18,7 +18,7 @@ use serde_json::Value;
 use std::sync::LazyLock;
 use utoipa::OpenApi;
 
-use super::{admin, auth, health, images};
+use super::{admin, auth, content, health, images};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,13 +31,32 @@ use super::{admin, auth, health, images};
         admin::api_keys::create::post_api_key,
         admin::api_keys::delete::delete_api_key,
         admin::api_keys::list::get_api_keys,
+        admin::audit::get_audit,
+        admin::content::change::patch_content,
+        admin::content::create::post_content,
+        admin::content::delete::delete_content,
+        admin::content::list::get_content,
+        admin::content::read::get_content_item,
         admin::maintenance::delete_maintenance,
         admin::maintenance::get_maintenance,
         admin::maintenance::put_maintenance,
+        admin::presets::change::patch_preset,
+        admin::presets::create::post_preset,
+        admin::presets::delete::delete_preset,
+        admin::presets::list::get_presets,
+        admin::presets::read::get_preset,
         admin::purge::post_purge,
         admin::sessions::post_revoke_all,
         admin::settings::change::patch_settings,
         admin::settings::list::get_settings,
+        admin::usage::get_usage,
+        admin::users::change::patch_user,
+        admin::users::create::post_user,
+        admin::users::list::get_users,
+        admin::users::read::get_user,
+        admin::users::sessions::delete_session,
+        admin::users::sessions::delete_sessions,
+        admin::users::sessions::get_sessions,
         auth::jwks::get_jwks,
         auth::login::post_login,
         auth::logout::post_logout,
@@ -48,6 +67,7 @@ use super::{admin, auth, health, images};
         auth::rotate::post_rotate,
         auth::sessions::delete_session,
         auth::sessions::get_sessions,
+        content::get_content,
         health::liveness::get_liveness,
         health::readiness::get_health,
         images::delete::delete_image,

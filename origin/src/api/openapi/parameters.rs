@@ -8,6 +8,8 @@
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use super::schemas;
+
 /// A page of a list: `api::page::parse_page`.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -43,7 +45,7 @@ pub(crate) struct IdempotencyKey {
     key: Option<String>,
 }
 
-/// A change of what was read: of the settings.
+/// A change of what was read: `http::conditional`.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct IfMatch {
@@ -59,4 +61,105 @@ pub(crate) struct IfNoneMatch {
     /// Entity tags of what the client has: 304 if it is one of them.
     #[param(rename = "If-None-Match")]
     tag: Option<String>,
+}
+
+/// A preset by its name: `http::extract::NameInPath`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct PresetInPath {
+    /// Name of the preset.
+    #[param(pattern = "^[a-z0-9_-]{1,64}$")]
+    name: String,
+}
+
+/// A section of the content: `http::extract::NameInPath`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct SectionInPath {
+    /// Name of the section.
+    #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    section: String,
+}
+
+/// A session of a user: `http::extract::TwoIdsInPath`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct SessionOfUserInPath {
+    /// Identifier of the user: a UUID in lower case.
+    id: Uuid,
+    /// Identifier of the session, likewise.
+    session: Uuid,
+}
+
+/// What the content is filtered by: `admin::content::list`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ContentFilters {
+    /// Items of this section alone; none for a section that there is not.
+    #[param(pattern = r"^[^\u0000\ufffd]*$")]
+    section: Option<String>,
+}
+
+/// A list that is answered as CSV as well: `api::csv`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListFormat {
+    /// Decides over `Accept`. CSV has all of the list, and takes neither `limit` nor `cursor`.
+    #[param(schema_with = schemas::list_format)]
+    format: Option<String>,
+}
+
+/// What users are filtered by: `admin::users::list`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct UserFilters {
+    /// Users of this role.
+    #[param(schema_with = schemas::role)]
+    role: Option<String>,
+    /// Users who may sign in, or who may not.
+    active: Option<bool>,
+    /// What the address begins with, in any case.
+    #[param(pattern = r"^[^\u0000\ufffd]*$")]
+    email: Option<String>,
+}
+
+/// Moments between which something was: `api::page::parse_moment`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Period {
+    /// Not before; this moment is included.
+    #[param(format = DateTime)]
+    from: Option<String>,
+    /// Before; this moment is not included.
+    #[param(format = DateTime)]
+    to: Option<String>,
+}
+
+/// What usage is filtered by: `admin::usage`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct UsageFilters {
+    /// Identifier of a user.
+    user: Option<Uuid>,
+    /// One action alone; the other's count is left out then.
+    #[param(schema_with = schemas::quota_action)]
+    action: Option<String>,
+}
+
+/// What the audit log is filtered by, and its order: `admin::audit`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AuditFilters {
+    /// What was done, as a whole: `settings.update`.
+    #[param(max_length = 300, pattern = r"^[^\u0000\ufffd]*$")]
+    action: Option<String>,
+    /// What kind of actor, or the identifier of a user.
+    #[param(schema_with = schemas::actor)]
+    actor: Option<String>,
+    /// What it was done to, as a whole.
+    #[param(max_length = 300, pattern = r"^[^\u0000\ufffd]*$")]
+    target: Option<String>,
+    /// Oldest first, or newest first. A cursor goes with the order that it was answered to.
+    #[param(schema_with = schemas::list_order)]
+    order: Option<String>,
 }

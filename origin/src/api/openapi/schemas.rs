@@ -4,12 +4,13 @@ use kado_shared::{
     api_key::Scope,
     limits::policy::{API_KEY_LIMIT, BUILT_IN, MOST_RULES},
     problem::Code,
+    quota::{Action, MOST},
     source::MAX_ALLOWED,
 };
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{
     Ref, RefOr,
-    schema::{Array, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type},
+    schema::{Array, ArrayBuilder, KnownFormat, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type},
 };
 
 use super::settings;
@@ -17,6 +18,63 @@ use super::settings;
 /// `USER`, `PREMIUM` or `ADMIN`. This and the next are for `#[schema(schema_with = ..)]`.
 pub(crate) fn role() -> Ref {
     Ref::from_schema_name("Role")
+}
+
+/// The same, or none.
+pub(crate) fn optional_role() -> RefOr<Schema> {
+    or_null(role())
+}
+
+/// A quota of a user's own that is asked for, or none.
+pub(crate) fn optional_new_override() -> RefOr<Schema> {
+    or_null(Ref::from_schema_name("NewOverride"))
+}
+
+/// Something that a quota counts.
+pub(crate) fn quota_action() -> Object {
+    one_of(Action::ALL.map(Action::as_str), "What a quota counts.")
+}
+
+/// Order of a list by time.
+pub(crate) fn list_order() -> Object {
+    let order = one_of(
+        ["asc", "desc"],
+        "Oldest first, or newest first. A cursor goes with the order that it was answered to.",
+    );
+    ObjectBuilder::from(order).default(Some("asc".into())).build()
+}
+
+/// Form of a list.
+pub(crate) fn list_format() -> Object {
+    one_of(
+        ["json", "csv"],
+        "Decides over `Accept`. CSV has all of the list, and takes neither `limit` nor `cursor`.",
+    )
+}
+
+/// Kind of actor of an audit entry.
+pub(crate) fn actor_kind() -> Object {
+    one_of(
+        ["user", "operator", "system"],
+        "`operator` is somebody at the command line or in the database.",
+    )
+}
+
+/// The same, or the identifier of a user.
+pub(crate) fn actor() -> Schema {
+    let id = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
+    Schema::OneOf(OneOfBuilder::new().item(actor_kind()).item(id).build())
+}
+
+/// A parameter with such a schema has no description of its own in the document.
+fn one_of<const N: usize>(names: [&str; N], description: &str) -> Object {
+    ObjectBuilder::new()
+        .description(Some(description))
+        .schema_type(Type::String)
+        .enum_values(Some(names))
+        .build()
 }
 
 /// What an API key may be used for, at least one thing.
@@ -55,7 +113,7 @@ const PATTERN: &str = "^/[!\"$->@-~]{0,199}$";
 /// Every schema of this file and of `settings`, by name.
 pub(super) fn all() -> Map<String, Value> {
     let mut schemas = Map::new();
-    let written: [(&str, Value); 9] = [
+    let written: [(&str, Value); 10] = [
         ("Problem", problem()),
         (
             "Role",
@@ -75,6 +133,7 @@ pub(super) fn all() -> Map<String, Value> {
         ("Maintenance", maintenance()),
         ("Jwk", jwk()),
         ("Upload", upload()),
+        ("NewOverride", new_override()),
     ];
     for (name, schema) in written.into_iter().chain(settings::schemas()) {
         schemas.insert(name.to_owned(), schema);
@@ -194,6 +253,24 @@ fn maintenance() -> Value {
         },
         "additionalProperties": false,
         "examples": [{ "startsAt": "2027-01-15T08:00:00Z", "endsAt": "2027-01-15T09:00:00Z", "announceFrom": "2027-01-14T08:00:00Z", "message": "New disks", "roles": ["PREMIUM"] }],
+    })
+}
+
+fn new_override() -> Value {
+    let quota = |description: &str| json!({ "type": ["integer", "null"], "minimum": 0, "maximum": MOST, "description": description });
+    let has = |name: &str| json!({ "required": [name], "properties": { name: { "type": "integer" } } });
+    json!({
+        "type": "object",
+        "description": "What a user may do for a time in place of what the settings say: one of the two, or both.",
+        "required": ["expiresIn"],
+        "properties": {
+            "imageProcess": quota("Pictures an hour."),
+            "apiCall": quota("API calls an hour."),
+            "expiresIn": { "type": "integer", "minimum": 60, "maximum": 315_360_000, "description": "Seconds." },
+        },
+        "additionalProperties": false,
+        "anyOf": [has("imageProcess"), has("apiCall")],
+        "examples": [{ "apiCall": 5000, "expiresIn": 86_400 }],
     })
 }
 

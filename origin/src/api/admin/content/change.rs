@@ -8,8 +8,9 @@ use axum::{
 use kado_shared::problem::{Code, FieldError};
 use serde::Deserialize;
 
-use super::{Full, Row, full, lock};
+use super::{Full, ItemView, Row, full, lock};
 use crate::{
+    api::openapi::parameters::{IdInPath as IdInPathParameter, IfMatch},
     audit,
     content::{Item, Kind},
     database::DatabaseError,
@@ -22,20 +23,28 @@ use crate::{
     service::App,
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ContentChange)]
 pub(crate) struct Change {
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     section: Option<String>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     key: Option<String>,
+    /// As the type wants it, be that named here or not.
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, max_length = 49_152, pattern = r"^[^\u0000]*$")]
     value: Option<String>,
     #[serde(default, rename = "type", deserialize_with = "given")]
+    #[schema(value_type = Kind, required = false)]
     kind: Option<Kind>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, pattern = r"^[\t-\r \u0085]*[^\u0000-\u001f\u007f-\u009f]{0,200}[\t-\r \u0085]*$")]
     label: Option<String>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = i32, required = false, minimum = 0, maximum = 1_000_000)]
     order: Option<i32>,
 }
 
@@ -76,6 +85,13 @@ impl IntoResponse for ChangeError {
     }
 }
 
+/// Changes what it names of an item; what it does not name stays.
+#[utoipa::path(patch, path = "/api/admin/content/{id}", params(IdInPathParameter, IfMatch), request_body = Change,
+    responses(
+        (status = 200, description = "The item as it is now.", body = ItemView, headers(("ETag" = String, description = "For `If-Match`."))),
+        (status = 409, description = "The section has another item of the key, or too much already."),
+        (status = 412, description = "It has changed since it was read."),
+    ))]
 pub(crate) async fn patch_content(
     State(app): State<App>,
     Administrator(principal): Administrator,

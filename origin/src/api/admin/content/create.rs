@@ -9,26 +9,40 @@ use axum::{
 use kado_shared::problem::{Code, FieldError};
 use serde::Deserialize;
 
-use super::{Full, Row, full, lock};
+use super::{Full, ItemView, Row, full, lock};
 use crate::{
+    api::openapi::parameters::IdempotencyKey,
     audit,
     content::{Item, Kind},
     database::DatabaseError,
-    http::{authentication::Administrator, extract::JsonBody, failure::Failure},
+    http::{authentication::Administrator, failure::Failure},
+    idempotency::{KeyedJson, NotFirst},
     service::App,
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewContent)]
 pub(crate) struct NewItem {
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     section: String,
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     key: String,
+    /// A text, whatever the type: of `TEXT` at most 10,000 bytes, of `URL` and `IMAGE` an address of at most 2,048, of `HTML`
+    /// and `JSON` at most 49,152.
+    #[schema(max_length = 49_152, pattern = r"^[^\u0000]*$")]
     value: String,
     #[serde(rename = "type")]
     kind: Kind,
+    /// For people.
     #[serde(default)]
+    #[schema(
+        pattern = r"^[\t-\r \u0085]*[^\u0000-\u001f\u007f-\u009f]{0,200}[\t-\r \u0085]*$",
+        default = ""
+    )]
     label: String,
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000, default = 0)]
     order: i32,
 }
 
@@ -44,6 +58,8 @@ pub(crate) enum CreateError {
     #[error("the item's address or entity tag is no header")]
     Header,
     #[error(transparent)]
+    NotFirst(#[from] NotFirst),
+    #[error(transparent)]
     Database(#[from] DatabaseError),
 }
 
@@ -56,6 +72,7 @@ impl IntoResponse for CreateError {
                 Code::Conflict,
                 "The section has an item of this key: change that one, or choose another key",
             ),
+            Self::NotFirst(answer) => return answer.into_response(),
             Self::Database(error) => error.into(),
             defect @ Self::Header => Failure::internal(&defect),
         };
@@ -63,10 +80,19 @@ impl IntoResponse for CreateError {
     }
 }
 
+/// Makes an item of the content.
+///
+/// At most 2,000 items of a tenant, 100 items and 1,048,576 bytes of a section.
+#[utoipa::path(post, path = "/api/admin/content", params(IdempotencyKey), request_body = NewItem,
+    responses(
+        (status = 201, description = "The item. Where the answer is repeated, there is no `ETag`.", body = ItemView,
+            headers(("ETag" = String, description = "For `If-Match`."))),
+        (status = 409, description = "The section has the key, there is too much already, or a request with this Idempotency-Key is under way."),
+    ))]
 pub(crate) async fn post_content(
     State(app): State<App>,
     Administrator(principal): Administrator,
-    JsonBody(body): JsonBody<NewItem>,
+    KeyedJson(attempt, body): KeyedJson<NewItem>,
 ) -> Result<Response, CreateError> {
     let item = Item {
         section: body.section,
@@ -77,8 +103,9 @@ pub(crate) async fn post_content(
         order: body.order,
     };
     let item = item.check().map_err(CreateError::Fields)?;
-    let tenant = principal.caller.tenant;
+    let (tenant, now) = (principal.caller.tenant, app.clock.now());
     let mut transaction = app.database.begin(tenant).await?;
+    let claim = attempt.claim(transaction.connection(), &principal, now).await?;
     lock(transaction.connection(), tenant).await?;
     if let Some(full) = full(transaction.connection(), None, &item).await? {
         return Err(CreateError::Full(full));
@@ -96,7 +123,7 @@ pub(crate) async fn post_content(
         item.kind.as_str(),
         item.label,
         item.order,
-        app.clock.now(),
+        now,
     )
     .fetch_optional(transaction.connection())
     .await
@@ -107,10 +134,23 @@ pub(crate) async fn post_content(
     entry.target = Some(view.id.to_string());
     entry.after = Some(view.audited());
     audit::record(transaction.connection(), entry).await?;
+    let location = format!("/api/admin/content/{}", view.id);
+    claim
+        .keep(
+            transaction.connection(),
+            &principal,
+            StatusCode::CREATED,
+            &location,
+            &view,
+            now,
+        )
+        .await?;
     transaction.commit().await?;
     let header = |text: &str| HeaderValue::from_str(text).map_err(|_| CreateError::Header);
-    let location = header(&format!("/api/admin/content/{}", view.id))?;
-    let headers = [(header::LOCATION, location), (header::ETAG, header(&view.etag())?)];
+    let headers = [
+        (header::LOCATION, header(&location)?),
+        (header::ETAG, header(&view.etag())?),
+    ];
     Ok((StatusCode::CREATED, headers, Json(view)).into_response())
 }
 

@@ -8,12 +8,19 @@ use kado_shared::problem::Code;
 
 use super::Row;
 use crate::{
+    api::openapi::parameters::{IdInPath as IdInPathParameter, IfMatch},
     audit,
     database::DatabaseError,
     http::{authentication::Administrator, conditional::if_match, extract::IdInPath, failure::Failure},
     service::App,
 };
 
+/// Deletes an item of the content.
+#[utoipa::path(delete, path = "/api/admin/content/{id}", params(IdInPathParameter, IfMatch),
+    responses(
+        (status = 204, description = "It is gone."),
+        (status = 412, description = "It has changed since it was read."),
+    ))]
 pub(crate) async fn delete_content(
     State(app): State<App>,
     Administrator(principal): Administrator,

@@ -7,12 +7,18 @@ use axum::{
 
 use super::{ItemView, Row};
 use crate::{
-    api::page::{Cursor, Page, page_of},
+    api::{
+        openapi::parameters::{ContentFilters, PageQuery},
+        page::{Cursor, Page, page_of},
+    },
     database::DatabaseError,
     http::{authentication::Administrator, extract::query_pairs, failure::Failure},
     service::App,
 };
 
+/// The tenant's content, oldest first.
+#[utoipa::path(get, path = "/api/admin/content", params(ContentFilters, PageQuery),
+    responses((status = 200, description = "A page.", body = Page<ItemView>)))]
 pub(crate) async fn get_content(
     State(app): State<App>,
     Administrator(principal): Administrator,

@@ -26,18 +26,24 @@ use crate::{
 };
 
 /// An item as administrators see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Content)]
 pub(crate) struct ItemView {
     id: Uuid,
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     section: String,
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     key: String,
     value: String,
     #[serde(rename = "type")]
     kind: Kind,
     label: String,
+    #[schema(minimum = 0, maximum = 1_000_000)]
     order: i32,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
 }
 

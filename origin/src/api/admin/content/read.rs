@@ -3,13 +3,17 @@
 use axum::{extract::State, response::Response};
 use kado_shared::problem::Code;
 
-use super::Row;
+use super::{ItemView, Row};
 use crate::{
+    api::openapi::parameters::IdInPath as IdInPathParameter,
     database::DatabaseError,
     http::{authentication::Administrator, extract::IdInPath, failure::Failure},
     service::App,
 };
 
+/// One item of the content.
+#[utoipa::path(get, path = "/api/admin/content/{id}", params(IdInPathParameter),
+    responses((status = 200, description = "The item.", body = ItemView, headers(("ETag" = String, description = "For `If-Match`.")))))]
 pub(crate) async fn get_content_item(
     State(app): State<App>,
     Administrator(principal): Administrator,

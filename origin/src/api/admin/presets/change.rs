@@ -8,8 +8,9 @@ use axum::{
 use kado_shared::problem::{Code, FieldError};
 use serde::Deserialize;
 
-use super::{Content, Row, tell_cdn};
+use super::{Content, PresetView, Row, tell_cdn};
 use crate::{
+    api::openapi::parameters::{IfMatch, PresetInPath},
     audit,
     database::DatabaseError,
     http::{
@@ -21,16 +22,21 @@ use crate::{
     service::App,
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PresetChange)]
 pub(crate) struct Change {
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, max_length = 2_000)]
     options: Option<String>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, pattern = r"^[\t-\r \u0085]*[^\u0000-\u001f\u007f-\u009f]{0,100}[\t-\r \u0085]*$")]
     title: Option<String>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, pattern = r"^[\t-\r \u0085]*[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]{0,500}[\t-\r \u0085]*$")]
     description: Option<String>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = bool, required = false)]
     branding: Option<bool>,
 }
 
@@ -62,6 +68,14 @@ impl IntoResponse for ChangeError {
     }
 }
 
+/// Changes what it names of a preset; what it does not name stays.
+///
+/// Every edge knows it within 5 s.
+#[utoipa::path(patch, path = "/api/admin/presets/{name}", params(PresetInPath, IfMatch), request_body = Change,
+    responses(
+        (status = 200, description = "The preset as it is now.", body = PresetView, headers(("ETag" = String, description = "For `If-Match`."))),
+        (status = 412, description = "It has changed since it was read."),
+    ))]
 pub(crate) async fn patch_preset(
     State(app): State<App>,
     Administrator(principal): Administrator,

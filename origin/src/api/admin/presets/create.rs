@@ -10,25 +10,42 @@ use kado_imaging::options::PresetName;
 use kado_shared::problem::{Code, FieldError};
 use serde::Deserialize;
 
-use super::{Content, Row};
+use super::{Content, PresetView, Row};
 use crate::{
+    api::openapi::parameters::IdempotencyKey,
     audit,
     database::DatabaseError,
-    http::{authentication::Administrator, extract::JsonBody, failure::Failure},
+    http::{authentication::Administrator, failure::Failure},
+    idempotency::{KeyedJson, NotFirst},
     presets::{self, MOST},
     service::App,
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPreset {
+    #[schema(pattern = "^[a-z0-9_-]{1,64}$")]
     name: String,
+    /// As in an image address, without `preset`, `exp` and `sig`.
+    #[schema(max_length = 2_000, example = "width=400,height=300,fit=cover")]
     options: String,
+    /// For people.
     #[serde(default)]
+    #[schema(
+        pattern = r"^[\t-\r \u0085]*[^\u0000-\u001f\u007f-\u009f]{0,100}[\t-\r \u0085]*$",
+        default = ""
+    )]
     title: String,
+    /// For people.
     #[serde(default)]
+    #[schema(
+        pattern = r"^[\t-\r \u0085]*[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]{0,500}[\t-\r \u0085]*$",
+        default = ""
+    )]
     description: String,
+    /// Whether pictures made by it may carry the watermark.
     #[serde(default)]
+    #[schema(default = false)]
     branding: bool,
 }
 
@@ -43,6 +60,8 @@ pub(crate) enum CreateError {
     Taken,
     #[error("the preset's address or entity tag is no header")]
     Header,
+    #[error(transparent)]
+    NotFirst(#[from] NotFirst),
     #[error(transparent)]
     Database(#[from] DatabaseError),
 }
@@ -59,6 +78,7 @@ impl IntoResponse for CreateError {
                 Code::Conflict,
                 "There is a preset of this name: change it with PATCH, or choose another name",
             ),
+            Self::NotFirst(answer) => return answer.into_response(),
             Self::Database(error) => error.into(),
             defect @ Self::Header => Failure::internal(&defect),
         };
@@ -66,14 +86,24 @@ impl IntoResponse for CreateError {
     }
 }
 
+/// Makes a preset, at most 200 of a tenant.
+///
+/// Every edge knows it within 5 s.
+#[utoipa::path(post, path = "/api/admin/presets", params(IdempotencyKey), request_body = NewPreset,
+    responses(
+        (status = 201, description = "The preset. Where the answer is repeated, there is no `ETag`.", body = PresetView,
+            headers(("ETag" = String, description = "For `If-Match`."))),
+        (status = 409, description = "The name is taken, there are 200 presets, or a request with this Idempotency-Key is under way."),
+    ))]
 pub(crate) async fn post_preset(
     State(app): State<App>,
     Administrator(principal): Administrator,
-    JsonBody(body): JsonBody<NewPreset>,
+    KeyedJson(attempt, body): KeyedJson<NewPreset>,
 ) -> Result<Response, CreateError> {
     let (name, content) = check(body).map_err(CreateError::Fields)?;
-    let tenant = principal.caller.tenant;
+    let (tenant, now) = (principal.caller.tenant, app.clock.now());
     let mut transaction = app.database.begin(tenant).await?;
+    let claim = attempt.claim(transaction.connection(), &principal, now).await?;
     presets::lock(transaction.connection(), tenant).await?;
     let count = sqlx::query_scalar!(r#"select count(*) as "count!" from presets"#)
         .fetch_one(transaction.connection())
@@ -94,7 +124,7 @@ pub(crate) async fn post_preset(
         content.title,
         content.description,
         content.branding,
-        app.clock.now(),
+        now,
     )
     .fetch_optional(transaction.connection())
     .await
@@ -105,10 +135,23 @@ pub(crate) async fn post_preset(
     entry.target = Some(name.to_string());
     entry.after = Some(view.audited());
     audit::record(transaction.connection(), entry).await?;
+    let location = format!("/api/admin/presets/{name}");
+    claim
+        .keep(
+            transaction.connection(),
+            &principal,
+            StatusCode::CREATED,
+            &location,
+            &view,
+            now,
+        )
+        .await?;
     transaction.commit().await?;
     let header = |text: &str| HeaderValue::from_str(text).map_err(|_| CreateError::Header);
-    let location = header(&format!("/api/admin/presets/{name}"))?;
-    let headers = [(header::LOCATION, location), (header::ETAG, header(&view.etag())?)];
+    let headers = [
+        (header::LOCATION, header(&location)?),
+        (header::ETAG, header(&view.etag())?),
+    ];
     Ok((StatusCode::CREATED, headers, Json(view)).into_response())
 }
 

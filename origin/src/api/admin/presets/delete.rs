@@ -8,12 +8,19 @@ use kado_shared::problem::Code;
 
 use super::{Row, tell_cdn};
 use crate::{
+    api::openapi::parameters::{IfMatch, PresetInPath},
     audit,
     database::DatabaseError,
     http::{authentication::Administrator, conditional::if_match, extract::NameInPath, failure::Failure},
     service::App,
 };
 
+/// Deletes a preset: addresses that name it are refused from then on.
+#[utoipa::path(delete, path = "/api/admin/presets/{name}", params(PresetInPath, IfMatch),
+    responses(
+        (status = 204, description = "It is gone."),
+        (status = 412, description = "It has changed since it was read."),
+    ))]
 pub(crate) async fn delete_preset(
     State(app): State<App>,
     Administrator(principal): Administrator,

@@ -7,12 +7,18 @@ use axum::{
 
 use super::{PresetView, Row};
 use crate::{
-    api::page::{Cursor, Page, parse_page},
+    api::{
+        openapi::parameters::PageQuery,
+        page::{Cursor, Page, parse_page},
+    },
     database::DatabaseError,
     http::{authentication::Administrator, failure::Failure},
     service::App,
 };
 
+/// The tenant's presets, oldest first.
+#[utoipa::path(get, path = "/api/admin/presets", params(PageQuery),
+    responses((status = 200, description = "A page.", body = Page<PresetView>)))]
 pub(crate) async fn get_presets(
     State(app): State<App>,
     Administrator(principal): Administrator,

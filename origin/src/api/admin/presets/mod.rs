@@ -34,15 +34,24 @@ const LONGEST_TITLE: usize = 100;
 const LONGEST_DESCRIPTION: usize = 500;
 
 /// A preset as administrators see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Preset)]
 pub(crate) struct PresetView {
+    #[schema(pattern = "^[a-z0-9_-]{1,64}$")]
     name: String,
+    /// In normal form.
+    #[schema(max_length = 2_000)]
     options: String,
+    #[schema(max_length = 100)]
     title: String,
+    #[schema(max_length = 500)]
     description: String,
+    /// Whether pictures made by it may carry the watermark.
     branding: bool,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
 }
 

@@ -3,13 +3,17 @@
 use axum::{extract::State, response::Response};
 use kado_shared::problem::Code;
 
-use super::Row;
+use super::{PresetView, Row};
 use crate::{
+    api::openapi::parameters::PresetInPath,
     database::DatabaseError,
     http::{authentication::Administrator, extract::NameInPath, failure::Failure},
     service::App,
 };
 
+/// One preset.
+#[utoipa::path(get, path = "/api/admin/presets/{name}", params(PresetInPath),
+    responses((status = 200, description = "The preset.", body = PresetView, headers(("ETag" = String, description = "For `If-Match`.")))))]
 pub(crate) async fn get_preset(
     State(app): State<App>,
     Administrator(principal): Administrator,

@@ -16,11 +16,15 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{
-    Row, load,
+    Row, UserView, load,
     read::{answer, no_user},
     role_name,
 };
 use crate::{
+    api::openapi::{
+        parameters::{IdInPath as IdInPathParameter, IfMatch},
+        schemas,
+    },
     audit,
     database::DatabaseError,
     http::{
@@ -38,15 +42,19 @@ use crate::{
 const LIFE: std::ops::RangeInclusive<i64> = 60..=315_360_000;
 
 /// What is to change; what is not named stays.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = UserChange)]
 pub(crate) struct Changes {
     #[serde(default, deserialize_with = "given")]
+    #[schema(schema_with = schemas::role, required = false)]
     role: Option<String>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = bool, required = false)]
     active: Option<bool>,
     /// `null` takes it back.
     #[serde(default, rename = "override", deserialize_with = "given")]
+    #[schema(schema_with = schemas::optional_new_override, required = false)]
     granted: Option<Option<NewOverride>>,
 }
 
@@ -112,6 +120,15 @@ struct Wanted {
     granted: Option<Granted>,
 }
 
+/// Changes a user's role, quotas, and whether they may sign in.
+///
+/// Who is disabled or given another role loses every session: here at once, at the edges within 5 s.
+#[utoipa::path(patch, path = "/api/admin/users/{id}", params(IdInPathParameter, IfMatch), request_body = Changes,
+    responses(
+        (status = 200, description = "The user as it is now.", body = UserView, headers(("ETag" = String, description = "For `If-Match`."))),
+        (status = 409, description = "This is the last active administrator of the tenant."),
+        (status = 412, description = "The user has changed since it was read."),
+    ))]
 pub(crate) async fn patch_user(
     State(app): State<App>,
     Administrator(principal): Administrator,

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -17,9 +17,11 @@ use serde_json::json;
 
 use super::{Row, UserView, name_of, role_name};
 use crate::{
+    api::openapi::{parameters::IdempotencyKey, schemas},
     audit,
     database::DatabaseError,
-    http::{authentication::Administrator, extract::JsonBody, failure::Failure},
+    http::{authentication::Administrator, failure::Failure},
+    idempotency::{KeyedJson, NotFirst},
     identity::{
         email::Email,
         password::{HashError, check_length},
@@ -27,22 +29,32 @@ use crate::{
     service::App,
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewUser {
+    #[schema(
+        max_length = 254,
+        pattern = r"^\s*[^\s\u0000-\u001f\u007f-\u009f]+@[^\s@\u0000-\u001f\u007f-\u009f]+\s*$",
+        example = "name@example.com"
+    )]
     email: String,
+    /// `USER` where there is none.
     #[serde(default)]
+    #[schema(schema_with = schemas::optional_role, required = false)]
     role: Option<String>,
     /// The first password; drawn where there is none.
     #[serde(default)]
+    #[schema(min_length = 8, max_length = 512, pattern = r"^[^\u0000]*$")]
     password: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = NewUserShown)]
 struct Created {
     /// The password that was drawn, in this one answer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, pattern = "^[A-Za-z0-9_-]{24}$")]
     password: Option<String>,
     #[serde(flatten)]
     view: UserView,
@@ -58,6 +70,8 @@ pub(crate) enum CreateError {
     #[error(transparent)]
     Hash(#[from] HashError),
     #[error(transparent)]
+    NotFirst(#[from] NotFirst),
+    #[error(transparent)]
     Database(#[from] DatabaseError),
 }
 
@@ -67,16 +81,23 @@ impl IntoResponse for CreateError {
             Self::Fields(errors) => Failure::fields(errors),
             Self::Known => Failure::new(Code::Conflict, "There is a user of this address already"),
             Self::Hash(error) => error.into(),
+            Self::NotFirst(answer) => return answer.into_response(),
             Self::Database(error) => error.into(),
         };
         failure.into_response()
     }
 }
 
+/// Makes a user, who has to choose a password of their own at the first sign-in.
+#[utoipa::path(post, path = "/api/admin/users", params(IdempotencyKey), request_body = NewUser,
+    responses(
+        (status = 201, description = "The user. Where the answer is repeated, a drawn `password` is absent.", body = Created),
+        (status = 409, description = "The address is another user's, or a request with this Idempotency-Key is under way."),
+    ))]
 pub(crate) async fn post_user(
     State(app): State<App>,
     Administrator(principal): Administrator,
-    JsonBody(body): JsonBody<NewUser>,
+    KeyedJson(attempt, body): KeyedJson<NewUser>,
 ) -> Result<Response, CreateError> {
     let (email, role) = check(&body)?;
     let (first, drawn) = match body.password {
@@ -101,6 +122,7 @@ pub(crate) async fn post_user(
         quota_until: None,
     };
     let mut transaction = app.database.begin(tenant).await?;
+    let claim = attempt.claim(transaction.connection(), &principal, now).await?;
     let inserted = sqlx::query!(
         "insert into users (tenant_id, id, email, password_hash, role, must_change_password, created_at, updated_at)
          values ($1, $2, $3, $4, $5, true, $6, $6) on conflict (tenant_id, email) do nothing",
@@ -121,17 +143,22 @@ pub(crate) async fn post_user(
     entry.target = Some(row.id.to_string());
     entry.after = Some(json!({ "email": row.email, "role": row.role, "active": true }));
     audit::record(transaction.connection(), entry).await?;
+    let location = format!("/api/admin/users/{}", row.id);
+    let view = row.view(now);
+    // Without the password, of which there is a hash alone.
+    claim
+        .keep(
+            transaction.connection(),
+            &principal,
+            StatusCode::CREATED,
+            &location,
+            &view,
+            now,
+        )
+        .await?;
     transaction.commit().await?;
-    let location = HeaderValue::from_str(&format!("/api/admin/users/{}", row.id)).ok();
-    let created = Created {
-        password: drawn,
-        view: row.view(now),
-    };
-    let mut response = (StatusCode::CREATED, Json(created)).into_response();
-    if let Some(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    let created = Created { password: drawn, view };
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(created)).into_response())
 }
 
 /// Every fault at once.
@@ -197,6 +224,34 @@ mod tests {
                 .await,
             1
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_drawn_password_is_not_kept_and_not_shown_again() {
+        let Some(app) = TestApp::start().await else { return };
+        let token = app.admin_token().await;
+        let create = async || {
+            let request = app
+                .signed("POST", "/api/admin/users")
+                .header("content-type", "application/json")
+                .header("authorization", format!("Bearer {token}"))
+                .header("idempotency-key", "one");
+            app.send(request.body(r#"{"email": "new@localhost"}"#.into()).unwrap())
+                .await
+        };
+        let mut first = create().await.json();
+        let password = first["password"].as_str().unwrap().to_owned();
+        let again = create().await;
+        assert_eq!(
+            (again.status, again.header("idempotent-replayed")),
+            (201, Some("true")),
+            "{}",
+            again.text()
+        );
+        first.as_object_mut().unwrap().remove("password");
+        assert_eq!(again.json(), first);
+        let kept = format!("select count(*) from idempotency_keys where idempotency_keys::text like '%{password}%'");
+        assert_eq!(app.count(&kept).await, 0);
     }
 
     #[tokio::test(flavor = "multi_thread")]

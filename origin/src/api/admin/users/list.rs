@@ -9,10 +9,11 @@ use axum::{
 use kado_shared::{problem::FieldError, tenant::TenantId};
 use std::sync::Arc;
 
-use super::{Row, role_name};
+use super::{Row, UserView, role_name};
 use crate::{
     api::{
         csv::{self, Batch},
+        openapi::parameters::{ListFormat, PageQuery, UserFilters},
         page::{Cursor, Page, page_of, timestamp},
     },
     database::DatabaseError,
@@ -42,6 +43,12 @@ struct Filters {
     email: Option<String>,
 }
 
+/// The tenant's users, oldest first.
+///
+/// As CSV (RFC 4180) all of them, to `?format=csv` or `Accept: text/csv`.
+#[utoipa::path(get, path = "/api/admin/users", params(UserFilters, PageQuery, ListFormat),
+    responses((status = 200, description = "A page, or all as CSV.",
+        content((Page<UserView> = "application/json"), (String = "text/csv")), headers(("Content-Disposition" = String, description = "Of CSV: its name as a file.")))))]
 pub(crate) async fn get_users(
     State(app): State<App>,
     Administrator(principal): Administrator,

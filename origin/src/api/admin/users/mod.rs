@@ -14,31 +14,46 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{api::page::timestamp, database::DatabaseError, hex, quota::Granted};
+use crate::{
+    api::{openapi::schemas, page::timestamp},
+    database::DatabaseError,
+    hex,
+    quota::Granted,
+};
 
 /// A user as administrators see one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ManagedUser)]
 pub(crate) struct UserView {
     id: Uuid,
+    #[schema(example = "name@example.com")]
     email: String,
+    #[schema(schema_with = schemas::role)]
     role: String,
+    /// Whether the user may sign in.
     active: bool,
     must_change_password: bool,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
     /// Quotas in place of those of the settings, while they hold.
     #[serde(rename = "override")]
     granted: Option<OverrideView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Override)]
 struct OverrideView {
     /// Pictures an hour; `null` for what the settings say.
+    #[schema(minimum = 0, maximum = 1_000_000)]
     image_process: Option<i32>,
     /// API calls an hour, likewise.
+    #[schema(minimum = 0, maximum = 1_000_000)]
     api_call: Option<i32>,
+    #[schema(format = DateTime)]
     expires_at: String,
     /// Seconds.
     expires_in: i64,

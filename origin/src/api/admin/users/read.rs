@@ -9,12 +9,16 @@ use axum::{
 use kado_shared::problem::Code;
 use time::OffsetDateTime;
 
-use super::{Row, load};
+use super::{Row, UserView, load};
 use crate::{
+    api::openapi::parameters::IdInPath as IdInPathParameter,
     http::{authentication::Administrator, extract::IdInPath, failure::Failure},
     service::App,
 };
 
+/// One user.
+#[utoipa::path(get, path = "/api/admin/users/{id}", params(IdInPathParameter),
+    responses((status = 200, description = "The user.", body = UserView, headers(("ETag" = String, description = "For `If-Match`.")))))]
 pub(crate) async fn get_user(
     State(app): State<App>,
     Administrator(principal): Administrator,

@@ -13,6 +13,7 @@ use super::{load, read::no_user};
 use crate::{
     api::{
         auth::sessions::{SessionView, page_of_user},
+        openapi::parameters::{IdInPath as IdInPathParameter, PageQuery, SessionOfUserInPath},
         page::Page,
     },
     audit,
@@ -28,6 +29,10 @@ use crate::{
 
 const REASON: &str = "administrator";
 
+/// Where a user is signed in.
+#[utoipa::path(get, path = "/api/admin/users/{id}/sessions", operation_id = "get_sessions_of_user",
+    params(IdInPathParameter, PageQuery),
+    responses((status = 200, description = "A page.", body = Page<SessionView>)))]
 pub(crate) async fn get_sessions(
     State(app): State<App>,
     Administrator(principal): Administrator,
@@ -40,6 +45,9 @@ pub(crate) async fn get_sessions(
     Ok(Json(page_of_user(&app, &principal, id, query.as_deref()).await?))
 }
 
+/// Ends every session of a user.
+#[utoipa::path(delete, path = "/api/admin/users/{id}/sessions", operation_id = "delete_sessions_of_user",
+    params(IdInPathParameter), responses((status = 204, description = "They are ended; the edges know within 5 s.")))]
 pub(crate) async fn delete_sessions(
     State(app): State<App>,
     Administrator(principal): Administrator,
@@ -57,6 +65,9 @@ pub(crate) async fn delete_sessions(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Ends one session of a user.
+#[utoipa::path(delete, path = "/api/admin/users/{id}/sessions/{session}", operation_id = "delete_session_of_user",
+    params(SessionOfUserInPath), responses((status = 204, description = "It is ended; the edges know within 5 s.")))]
 pub(crate) async fn delete_session(
     State(app): State<App>,
     Administrator(principal): Administrator,
