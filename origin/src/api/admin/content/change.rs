@@ -41,7 +41,7 @@ pub(crate) struct Change {
     #[schema(value_type = Kind, required = false)]
     kind: Option<Kind>,
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = String, required = false, max_length = 200, pattern = r"^[\t-\r \u0085]*[^\u0000-\u001f\u007f-\u009f]*[\t-\r \u0085]*$")]
+    #[schema(value_type = String, required = false, pattern = r"^[\t-\r \u0085]*[^\u0000-\u001f\u007f-\u009f]{0,200}[\t-\r \u0085]*$")]
     label: Option<String>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = i32, required = false, minimum = 0, maximum = 1_000_000)]

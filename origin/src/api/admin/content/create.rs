@@ -37,8 +37,7 @@ pub(crate) struct NewItem {
     /// For people.
     #[serde(default)]
     #[schema(
-        max_length = 200,
-        pattern = r"^[\t-\r \u0085]*[^\u0000-\u001f\u007f-\u009f]*[\t-\r \u0085]*$",
+        pattern = r"^[\t-\r \u0085]*[^\u0000-\u001f\u007f-\u009f]{0,200}[\t-\r \u0085]*$",
         default = ""
     )]
     label: String,

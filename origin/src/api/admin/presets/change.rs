@@ -30,10 +30,10 @@ pub(crate) struct Change {
     #[schema(value_type = String, required = false, max_length = 2_000)]
     options: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = String, required = false, max_length = 100, pattern = r"^[\t-\r \u0085]*[^\u0000-\u001f\u007f-\u009f]*[\t-\r \u0085]*$")]
+    #[schema(value_type = String, required = false, pattern = r"^[\t-\r \u0085]*[^\u0000-\u001f\u007f-\u009f]{0,100}[\t-\r \u0085]*$")]
     title: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = String, required = false, max_length = 500, pattern = r"^[\t-\r \u0085]*[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]*[\t-\r \u0085]*$")]
+    #[schema(value_type = String, required = false, pattern = r"^[\t-\r \u0085]*[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]{0,500}[\t-\r \u0085]*$")]
     description: Option<String>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = bool, required = false)]

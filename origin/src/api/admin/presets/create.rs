@@ -32,16 +32,14 @@ pub(crate) struct NewPreset {
     /// For people.
     #[serde(default)]
     #[schema(
-        max_length = 100,
-        pattern = r"^[\t-\r \u0085]*[^\u0000-\u001f\u007f-\u009f]*[\t-\r \u0085]*$",
+        pattern = r"^[\t-\r \u0085]*[^\u0000-\u001f\u007f-\u009f]{0,100}[\t-\r \u0085]*$",
         default = ""
     )]
     title: String,
     /// For people.
     #[serde(default)]
     #[schema(
-        max_length = 500,
-        pattern = r"^[\t-\r \u0085]*[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]*[\t-\r \u0085]*$",
+        pattern = r"^[\t-\r \u0085]*[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]{0,500}[\t-\r \u0085]*$",
         default = ""
     )]
     description: String,
