@@ -25,10 +25,11 @@ use worker::{Context, Delay};
 use super::{Facts, Gateway, HEALTH_CHECK_HOST, limits};
 use crate::{answer::Answer, exchange::Exchange, js, objects::outbox};
 
-/// Time between two reports of an isolate, in milliseconds.
-const REPORT_EVERY_MS: u64 = 1_000;
+/// Time between two reports of an isolate, in milliseconds. A report is written to disk before it is sent, and while the disk is waited
+/// for, so is every request of the process.
+const REPORT_EVERY_MS: u64 = 5_000;
 /// A report that was not made by then, in milliseconds, will not be: the runtime has ended what was to make it.
-const REPORT_LATE_MS: u64 = 5_000;
+const REPORT_LATE_MS: u64 = 15_000;
 /// Different counts that wait to be reported; beyond it new ones wait under no tenant.
 const MOST_WAITING: usize = 5_000;
 /// Counts of one report; well below [`event::MOST_BYTES`].

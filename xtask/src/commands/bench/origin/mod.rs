@@ -61,8 +61,10 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     })?;
     let target = Target::prepare(&system)?;
     let tenth = if arguments.quick { 10 } else { 1 };
+    let (sessions, within) = progress::step("Sessions", || target.sessions(Duration::from_secs(20) / tenth))?;
     let report = Report {
-        sessions: progress::step("Sessions", || target.sessions(Duration::from_secs(20) / tenth))?,
+        sessions,
+        within,
         logins: progress::step("The time of logins", || target.logins(LOGINS / u64::from(tenth)))?,
         flood: progress::step("A flood of logins", || target.flood(LOGINS / u64::from(tenth)))?,
     };
@@ -82,6 +84,8 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 
 /// The seeded tenant, whose limits let everybody pass.
 struct Target {
+    client: Client,
+    metrics: String,
     server: SocketAddr,
     host: String,
     email: String,
@@ -116,6 +120,8 @@ impl Target {
         Ok(Self {
             server: host.parse().with_context(|| format!("{host} is no address"))?,
             host,
+            metrics: run.origin_metrics,
+            client,
             email: run.admin_email,
             bearer,
         })
@@ -147,13 +153,29 @@ impl Target {
         )
     }
 
-    /// Milliseconds of requests whose session is looked up, at a rate.
-    fn sessions(&self, time: Duration) -> Result<Outcome> {
+    /// Requests of the route that the origin has answered, and those of them within 10 ms, by its own histogram.
+    fn answered(&self) -> Result<[u64; 2]> {
+        let text = String::from_utf8(self.client.get(&self.metrics, &[])?.expect(200)?.body).context("metrics")?;
+        let sample = |le: &str| {
+            let start = format!("kado_origin_request_duration_seconds_bucket{{route=\"/api/auth/me\",le=\"{le}\"}} ");
+            let found = text.lines().find_map(|line| line.strip_prefix(&start)?.parse().ok());
+            found.with_context(|| format!("the origin's metrics lack {start}"))
+        };
+        Ok([sample("+Inf")?, sample("0.01")?])
+    }
+
+    /// Requests whose session is looked up, at a rate; and the share that the origin answered within 10 ms.
+    fn sessions(&self, time: Duration) -> Result<(Outcome, f64)> {
         let pace = Duration::from_secs(1) * CLIENTS / SESSIONS_PER_SECOND;
         let check = |_, answer: &Answer<'_>| expect(answer, 200);
         let clients = self.clients(CLIENTS, Some(pace));
         clients.run(Until::Time(time / 4), |_| self.me(), check)?;
-        clients.run(Until::Time(time), |_| self.me(), check)
+        let before = self.answered()?;
+        let outcome = clients.run(Until::Time(time), |_| self.me(), check)?;
+        let after = self.answered()?;
+        #[expect(clippy::cast_precision_loss, reason = "there are thousands")]
+        let [all, within] = [0, 1].map(|which| (after[which] - before[which]) as f64);
+        Ok((outcome, within / all))
     }
 
     /// Milliseconds of refused logins, one after the other: of unknown addresses, of wrong passwords, and of an address that is

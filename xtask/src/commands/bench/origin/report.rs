@@ -13,6 +13,8 @@ use super::{SESSIONS_PER_SECOND, median, percentile};
 /// All in milliseconds.
 pub(super) struct Report {
     pub(super) sessions: Outcome,
+    /// Share of them that the origin answered within 10 ms.
+    pub(super) within: f64,
     /// Of unknown addresses, wrong passwords, and a locked address.
     pub(super) logins: [Vec<f64>; 3],
     /// Of another route alone and beside the flood, and how long that took.
@@ -59,6 +61,11 @@ impl Report {
                 "99th < 10 ms",
             ),
             (
+                "the origin's own part of it, by its histogram: answered within 10 ms".to_owned(),
+                format!("{:.2} %", 100.0 * self.within),
+                ">= 99 %",
+            ),
+            (
                 format!(
                     "refused logins in turns, {} each, medians: unknown address; wrong password; locked",
                     self.logins[0].len()
@@ -100,14 +107,16 @@ mod tests {
                 milliseconds: vec![1.0, 2.0, 3.0],
                 rate: 499.6,
             },
+            within: 0.9912,
             logins: [vec![100.0], vec![104.0], vec![102.0]],
             flood: ([vec![2.0], vec![30.0]], Duration::from_secs(4)),
         };
         let rows = report.rows();
         assert!(rows[0].1.ends_with("500 answers/s"), "{rows:?}");
-        assert_eq!(rows[1].1, "100.0; 104.0; 102.0 ms, 4.0 % apart");
+        assert_eq!(rows[1].1, "99.12 %");
+        assert_eq!(rows[2].1, "100.0; 104.0; 102.0 ms, 4.0 % apart");
         assert!(
-            rows[3].0.ends_with("takes 4.0 s") && rows[3].1.starts_with("30.0"),
+            rows[4].0.ends_with("takes 4.0 s") && rows[4].1.starts_with("30.0"),
             "{rows:?}"
         );
     }
