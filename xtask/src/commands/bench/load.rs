@@ -64,7 +64,17 @@ impl Clients {
         let started = Instant::now();
         let lists = std::thread::scope(|scope| -> Result<Vec<Vec<f64>>> {
             let clients: Vec<_> = (0..self.count)
-                .map(|_| scope.spawn(move || self.one(started, until, next, request, check)))
+                .map(|index| {
+                    scope.spawn(move || {
+                        // Evenly, not all at once and then nobody.
+                        if let (Some(pace), Ok(index), Ok(count)) =
+                            (self.pace, u32::try_from(index), u32::try_from(self.count))
+                        {
+                            std::thread::park_timeout(pace * index / count.max(1));
+                        }
+                        self.one(started, until, next, request, check)
+                    })
+                })
                 .collect();
             let ended = clients
                 .into_iter()
