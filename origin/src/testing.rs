@@ -91,10 +91,10 @@ impl TestDatabase {
         self.break_connections().await;
     }
 
-    /// Ends every connection, whatever is under way on it.
+    /// Ends every connection, whatever is under way on it, and waits until the server has let go of them.
     pub(crate) async fn break_connections(&self) {
         self.on_server(format!(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}'",
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{}'",
             self.name
         ))
         .await;

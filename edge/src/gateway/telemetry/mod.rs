@@ -1,8 +1,8 @@
 //! What the gateway tells of itself: counts, durations and events.
 //!
-//! Counts are kept in the isolate and cost a request a few map look-ups. A second after the first of them, behind its
-//! answer, they go to the outbox: an isolate that dies loses its last second of them, and nothing else. Events are exact: they are in
-//! the outbox before the answer that tells of their work leaves (see [`record`]).
+//! Counts are kept in the isolate and cost a request a few map look-ups. Five seconds after the first of them, behind its
+//! answer, they go to the outbox: an isolate that dies loses those of its last five seconds, and nothing else. Events are exact: they
+//! are in the outbox before the answer that tells of their work leaves (see [`record`]).
 
 pub(super) mod record;
 pub(super) mod scrape;
@@ -166,7 +166,7 @@ pub(super) fn answered(gateway: &Gateway, exchange: &Exchange, context: &Context
     if waits && now.saturating_sub(REPORTING_MS.get()) >= REPORT_LATE_MS {
         REPORTING_MS.set(now);
         let gateway = gateway.clone();
-        // What comes within the second goes with it, and the last request of an hour is reported as soon as any.
+        // What comes until then goes with it, and the last request of an hour is reported as soon as any.
         context.wait_until(async move {
             Delay::from(Duration::from_millis(REPORT_EVERY_MS)).await;
             REPORTING_MS.set(0);

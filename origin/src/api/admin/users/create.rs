@@ -32,8 +32,8 @@ use crate::{
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewUser {
+    /// At most 254 characters, without the spaces around it.
     #[schema(
-        max_length = 254,
         pattern = r"^\s*[^\s\u0000-\u001f\u007f-\u009f]+@[^\s@\u0000-\u001f\u007f-\u009f]+\s*$",
         example = "name@example.com"
     )]
