@@ -159,9 +159,10 @@ pub(crate) async fn patch_user(
     }
     store(connection, &after).await?;
     let reason = if after.active { "role-changed" } else { "disabled" };
+    let mut ended = 0;
     if before.role != after.role || (before.active && !after.active) {
         // The origin looks at the user anyway; the edges are told of sessions.
-        session::end_others(connection, id, None, reason, now).await?;
+        ended = session::end_others(connection, id, None, reason, now).await?;
     }
     let mut entry = principal.entry(&app, "users.update");
     entry.target = Some(id.to_string());
@@ -169,6 +170,7 @@ pub(crate) async fn patch_user(
     entry.after = Some(after.audited());
     audit::record(connection, entry).await?;
     transaction.commit().await?;
+    app.metrics.session("ended", ended);
     Ok(answer(after, now))
 }
 

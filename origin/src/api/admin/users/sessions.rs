@@ -62,6 +62,7 @@ pub(crate) async fn delete_sessions(
     entry.after = Some(json!({ "sessions": 0 }));
     audit::record(transaction.connection(), entry).await?;
     transaction.commit().await?;
+    app.metrics.session("ended", ended);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -94,12 +95,13 @@ pub(crate) async fn delete_session(
     entry.after = Some(json!({ "userId": id, "ended": true }));
     audit::record(transaction.connection(), entry).await?;
     transaction.commit().await?;
+    app.metrics.session("ended", 1);
     Ok(StatusCode::NO_CONTENT)
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::api::testing::TestApp;
+    use crate::api::testing::{TestApp, unsigned};
     use serde_json::json;
 
     #[tokio::test(flavor = "multi_thread")]
@@ -134,6 +136,12 @@ mod tests {
             let sql = format!("select count(*) from audit_logs where action = '{action}' and before is not null");
             assert_eq!(app.count(&sql).await, 1, "{action}");
         }
+        let metrics = crate::metrics::router(crate::service::App::clone(&app.service));
+        let told = TestApp::read(metrics, unsigned("GET", "/metrics")).await.text();
+        assert!(
+            told.contains("kado_origin_sessions_total{event=\"ended\"} 2\n"),
+            "{told}"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
