@@ -9,6 +9,7 @@ pub mod http;
 pub mod pictures;
 pub mod server;
 pub mod site;
+pub mod tomorrow;
 
 pub use crowd::crowd;
 pub use http::{Answer, Client};

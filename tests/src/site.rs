@@ -11,7 +11,10 @@ use xtask::system::{Binaries, Options, RunFile, Secrets, System};
 use xtask::tools;
 use xtask::workspace::Workspace;
 
-use crate::http::{Answer, Client};
+use crate::{
+    http::{Answer, Client},
+    tomorrow,
+};
 
 /// Variable that names the `run.json` of the system that all tests of a run share.
 const RUN_FILE: &str = "KADO_RUN_FILE";
@@ -202,12 +205,18 @@ impl Site {
 /// # Errors
 /// When none runs.
 pub fn shared() -> Result<RunFile> {
-    let path = match std::env::var_os(RUN_FILE) {
+    let started_for_tests = std::env::var_os(RUN_FILE);
+    let path = match &started_for_tests {
         Some(path) => PathBuf::from(path),
         None => Workspace::locate()?.path(".kado/run.json"),
     };
-    RunFile::read(&path)
-        .context("these tests need a running system: `cargo xtask test` starts one, `cargo xtask up` too")
+    let run = RunFile::read(&path)
+        .context("these tests need a running system: `cargo xtask test` starts one, `cargo xtask up` too")?;
+    // What somebody works with is left as it is.
+    if started_for_tests.is_some() {
+        tomorrow::lay_out(&run)?;
+    }
+    Ok(run)
 }
 
 /// Runs a `kado` command with a system's database and secrets, and gives back what it printed.
@@ -243,7 +252,9 @@ pub fn own_system(change: impl FnOnce(&mut Options)) -> Result<System> {
     let modules = tools::ensure_npm_packages(&workspace)?;
     // The shared system's programs were built for this run.
     let binaries = Binaries::with(shared()?.kado, workspace.path("build"), &modules)?;
-    System::temporary(binaries, change)
+    let system = System::temporary(binaries, change)?;
+    tomorrow::lay_out(&system.run_file())?;
+    Ok(system)
 }
 
 /// Waits until something is so, and gives back what was found.

@@ -54,12 +54,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
         }
         Direction::Status => {
             for step in migration::status(&mut connection).await? {
-                say(&format!(
-                    "{:04} {:24} {}",
-                    step.version,
-                    step.name,
-                    if step.applied { "applied" } else { "missing" }
-                ));
+                say(&format!("{:04} {:24} {}", step.version, step.name, step.state.as_str()));
             }
         }
     }
@@ -78,7 +73,7 @@ fn told(what: &str, versions: &[i64]) -> String {
 mod tests {
     use crate::{
         clock::{Clock, testing::ManualClock},
-        database::migration::{self, Passwords},
+        database::migration::{self, MigrationError, Passwords, StepState},
         presets,
         testing::TestDatabase,
     };
@@ -117,7 +112,7 @@ mod tests {
                 .await
                 .unwrap()
                 .iter()
-                .all(|step| !step.applied)
+                .all(|step| step.state == StepState::Missing)
         );
 
         assert_eq!(
@@ -134,6 +129,42 @@ mod tests {
                 .unwrap()
                 .is_empty()
         );
+    }
+
+    #[tokio::test]
+    async fn what_a_newer_binary_laid_out_is_left_alone() {
+        let Some(database) = TestDatabase::create().await else {
+            return;
+        };
+        let pool = database.superuser();
+        sqlx::raw_sql(
+            "insert into setting_declarations (name, section, kind, shape, standard, secret, description)
+                 select 'ofTomorrow', section, kind, shape, standard, secret, description
+                 from setting_declarations where name = 'maxFileSize';
+             insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+                 values (9999, 'of tomorrow', true, '', 0);",
+        )
+        .execute(pool)
+        .await
+        .unwrap();
+        let mut connection = pool.acquire().await.unwrap();
+        let before = fingerprint(pool).await;
+        let applied = migration::up(&mut connection, &Passwords::default()).await.unwrap();
+        assert!(applied.is_empty());
+        let declared: bool =
+            sqlx::query_scalar("select exists (select from setting_declarations where name = 'ofTomorrow')")
+                .fetch_one(pool)
+                .await
+                .unwrap();
+        assert!(declared, "a newer binary's settings can still be changed at psql");
+        for steps in 1..3 {
+            let refused = migration::down(&mut connection, steps).await;
+            assert!(matches!(refused, Err(MigrationError::Newer(9999))), "{refused:?}");
+        }
+        assert_eq!(fingerprint(pool).await, before);
+        let steps = migration::status(&mut connection).await.unwrap();
+        let states: Vec<_> = steps.iter().rev().take(2).map(|step| step.state).collect();
+        assert_eq!(states, [StepState::Newer, StepState::Applied]);
     }
 
     #[tokio::test]

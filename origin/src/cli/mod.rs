@@ -127,7 +127,7 @@ impl From<DatabaseError> for CommandError {
 
 impl From<MigrationError> for CommandError {
     fn from(error: MigrationError) -> Self {
-        Self::failed(&error)
+        Self::sorted(matches!(error, MigrationError::Newer(_)), &error)
     }
 }
 

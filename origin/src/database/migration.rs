@@ -29,6 +29,9 @@ pub(crate) enum MigrationError {
     /// A migration failed, or its text was changed after it had been applied.
     #[error("a migration failed")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// What a newer binary added would be left on what was taken from under it.
+    #[error("migration {0:04} is a newer kado's, and only that one can take it back")]
+    Newer(i64),
 }
 
 /// One migration and whether this database has it.
@@ -36,7 +39,27 @@ pub(crate) enum MigrationError {
 pub(crate) struct Step {
     pub(crate) version: i64,
     pub(crate) name: String,
-    pub(crate) applied: bool,
+    pub(crate) state: StepState,
+}
+
+/// What is known of a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StepState {
+    Applied,
+    Missing,
+    /// Applied by a newer binary; this one does not know it.
+    Newer,
+}
+
+impl StepState {
+    /// As `kado migrate status` says it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Missing => "missing",
+            Self::Newer => "applied by a newer kado",
+        }
+    }
 }
 
 /// Login passwords of the service's roles, where they are to be set.
@@ -53,7 +76,11 @@ pub(crate) async fn up(connection: &mut PgConnection, passwords: &Passwords<'_>)
         let before = applied(connection).await?;
         as_owner(connection, async |connection| {
             migrator().run(&mut *connection).await?;
-            declare_settings(connection).await
+            // Who is newer has declared more, and goes on beside this binary.
+            match newest_unknown(&before) {
+                None => declare_settings(connection).await,
+                Some(_) => Ok(()),
+            }
         })
         .await?;
         connection
@@ -86,6 +113,9 @@ async fn declare_settings(connection: &mut PgConnection) -> Result<(), Migration
 pub(crate) async fn down(connection: &mut PgConnection, steps: usize) -> Result<Vec<i64>, MigrationError> {
     locked(connection, async |connection| {
         let before = applied(connection).await?;
+        if let Some(version) = newest_unknown(&before) {
+            return Err(MigrationError::Newer(version));
+        }
         let target = before.iter().rev().nth(steps).copied().unwrap_or(0);
         as_owner(connection, async |connection| {
             Ok(migrator().undo(&mut *connection, target).await?)
@@ -105,15 +135,39 @@ pub(crate) async fn down(connection: &mut PgConnection, steps: usize) -> Result<
 pub(crate) async fn status(connection: &mut PgConnection) -> Result<Vec<Step>, MigrationError> {
     let applied = applied(connection).await?;
     let migrator = migrator();
-    let steps = migrator
+    let known = migrator
         .iter()
         .filter(|migration| migration.migration_type.is_up_migration())
         .map(|migration| Step {
             version: migration.version,
             name: migration.description.to_string(),
-            applied: applied.contains(&migration.version),
+            state: if applied.contains(&migration.version) {
+                StepState::Applied
+            } else {
+                StepState::Missing
+            },
         });
-    Ok(steps.collect())
+    let unknown = applied
+        .iter()
+        .filter(|version| !migrator.version_exists(**version))
+        .map(|version| Step {
+            version: *version,
+            name: String::new(),
+            state: StepState::Newer,
+        });
+    let mut steps: Vec<_> = known.chain(unknown).collect();
+    steps.sort_by_key(|step| step.version);
+    Ok(steps)
+}
+
+/// The newest of these migrations that this binary does not have.
+fn newest_unknown(applied: &BTreeSet<i64>) -> Option<i64> {
+    let migrator = migrator();
+    applied
+        .iter()
+        .rev()
+        .find(|version| !migrator.version_exists(**version))
+        .copied()
 }
 
 async fn applied(connection: &mut PgConnection) -> Result<BTreeSet<i64>, MigrationError> {
