@@ -16,6 +16,8 @@ use std::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
+use crate::aside;
+
 /// Who waits for each place.
 const WAITING_FOR_EACH: usize = 8;
 /// Sources for each place that are being fetched, or are there and wait for it.
@@ -129,7 +131,7 @@ pub(crate) fn join(plan: &Plan, overlay: &[u8], limits: &Limits) -> Result<Plan,
 pub(crate) async fn make(order: Order, place: Place, deadline: Instant) -> Result<Output, ImageError> {
     let left = Arc::new(AtomicBool::new(false));
     let on_drop = LeftWhenDropped(Arc::clone(&left));
-    let work = tokio::task::spawn_blocking(move || {
+    let work = aside::run("heavy", move || {
         let _place = place;
         let cancel = || left.load(Ordering::Relaxed) || Instant::now() >= deadline;
         let sources = Sources {

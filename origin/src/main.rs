@@ -11,6 +11,7 @@
 
 mod address_keys;
 mod api;
+mod aside;
 mod audit;
 mod blobs;
 mod cdn;

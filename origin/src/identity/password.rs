@@ -11,7 +11,7 @@ use kado_shared::secret::Secret;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::timeout};
 
-use crate::entropy::SharedEntropy;
+use crate::{aside, entropy::SharedEntropy};
 
 /// Memory of one hash in KiB (OWASP's minimum for two passes).
 const MEMORY_KIB: u32 = 19_456;
@@ -126,12 +126,12 @@ impl Passwords {
             .map_err(|_| HashError::Busy)?
             .map_err(|_| HashError::Failed)?;
         // The permit goes along: a client that hangs up does not make room while its hash still runs.
-        let worked = tokio::task::spawn_blocking(move || {
+        let worked = aside::run("hash", move || {
             let result = work();
             drop(turn);
             result
         });
-        worked.await.map_err(|_| HashError::Failed)
+        worked.await.ok_or(HashError::Failed)
     }
 }
 
