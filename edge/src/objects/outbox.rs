@@ -87,9 +87,17 @@ pub struct Outbox {
     env: Env,
     /// Whether the tables are there.
     ready: Cell<bool>,
-    /// Whether an alarm is set, as far as this instance knows.
-    alarm_set: Cell<bool>,
+    alarm: Cell<Alarm>,
     full_logged: RefCell<bool>,
+}
+
+/// What an instance knows of its alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alarm {
+    /// Nothing: an evicted object has forgotten it.
+    Unknown,
+    Unset,
+    Set,
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,7 +137,7 @@ impl DurableObject for Outbox {
             state,
             env,
             ready: Cell::new(false),
-            alarm_set: Cell::new(false),
+            alarm: Cell::new(Alarm::Unknown),
             full_logged: RefCell::new(false),
         }
     }
@@ -140,13 +148,15 @@ impl DurableObject for Outbox {
         }
         let id = request.path().trim_start_matches('/').to_owned();
         let body = request.text().await?;
+        self.know_alarm().await?;
+        // What is written without waiting in between is one transaction, and the process waits for the disk once.
         self.take(&id, &body)?;
         self.wake_in(GATHER_MS).await?;
         Response::empty()
     }
 
     async fn alarm(&self) -> Result<Response> {
-        self.alarm_set.set(false);
+        self.alarm.set(Alarm::Unset);
         let outcome = self.deliver_all().await;
         // Whatever happens, the next attempt is set: an alarm that fails is repeated by the runtime a few times only.
         let (failures, next_ms) = match outcome {
@@ -155,10 +165,13 @@ impl DurableObject for Outbox {
             Ok(Delivery::Failed(message)) => self.failed(&message),
             Err(error) => self.failed(&error.to_string()),
         };
-        self.sql()?
-            .exec("update state set failures = ?", vec![i64::from(failures).into()])?;
+        // Nothing is written where nothing has changed: that would wait for the disk, too.
+        self.sql()?.exec(
+            "update state set failures = ?1 where failures <> ?1",
+            vec![i64::from(failures).into()],
+        )?;
         if let Some(delay_ms) = next_ms {
-            self.alarm_set.set(true);
+            self.alarm.set(Alarm::Set);
             let delay = std::time::Duration::from_millis(delay_ms);
             self.state.storage().set_alarm(delay).await?;
         }
@@ -207,20 +220,34 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sets the alarm, unless one is set.
-    async fn wake_in(&self, delay_ms: u64) -> Result<()> {
-        if self.alarm_set.get() {
+    /// Finds out whether an alarm is set: an evicted object has forgotten its alarm; the alarm has not forgotten it, unless
+    /// the process died over it.
+    async fn know_alarm(&self) -> Result<()> {
+        if self.alarm.get() != Alarm::Unknown {
             return Ok(());
         }
-        // An evicted object has forgotten its alarm; the alarm has not forgotten it, unless the process died over it.
         let pending = self.state.storage().get_alarm().await?;
         let due_ms = pending.and_then(|at| u64::try_from(at).ok());
-        if due_ms.is_none_or(|due| due + OVERDUE_MS < js::now_ms()) {
-            let delay = std::time::Duration::from_millis(delay_ms);
-            self.state.storage().set_alarm(delay).await?;
+        let late = due_ms.is_none_or(|due| due + OVERDUE_MS < js::now_ms());
+        // Others may have set it meanwhile.
+        if self.alarm.get() == Alarm::Unknown {
+            self.alarm.set(if late { Alarm::Unset } else { Alarm::Set });
         }
-        self.alarm_set.set(true);
         Ok(())
+    }
+
+    /// Sets the alarm, unless one is set.
+    async fn wake_in(&self, delay_ms: u64) -> Result<()> {
+        if self.alarm.get() == Alarm::Set {
+            return Ok(());
+        }
+        self.alarm.set(Alarm::Set);
+        let delay = std::time::Duration::from_millis(delay_ms);
+        let set = self.state.storage().set_alarm(delay).await;
+        if set.is_err() {
+            self.alarm.set(Alarm::Unset);
+        }
+        set
     }
 
     fn failed(&self, message: &str) -> (u32, Option<u64>) {
@@ -334,7 +361,9 @@ impl Outbox {
         )?;
         let removed = removed.to_array::<serde_json::Value>()?.len();
         let refused = i64::try_from(confirmation.refused.len()).unwrap_or(0);
-        sql.exec("update state set refused = refused + ?", vec![refused.into()])?;
+        if refused > 0 {
+            sql.exec("update state set refused = refused + ?", vec![refused.into()])?;
+        }
         if removed == 0 {
             return Ok(Delivery::Failed("the origin confirmed nothing of a batch".to_owned()));
         }
