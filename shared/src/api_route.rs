@@ -25,6 +25,7 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/api/admin/audit", &["GET"]),
     ("/api/admin/users", &["GET", "POST"]),
     ("/api/admin/users/{id}", &["GET", "PATCH"]),
+    ("/api/admin/users/{id}/password", &["POST"]),
     ("/api/admin/users/{id}/sessions", &["GET", "DELETE"]),
     ("/api/admin/users/{id}/sessions/{session}", &["DELETE"]),
     ("/api/admin/maintenance", &["GET", "PUT", "DELETE"]),

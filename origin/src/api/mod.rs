@@ -66,6 +66,10 @@ pub(crate) fn router(app: App) -> Router {
             get(admin::users::read::get_user).patch(admin::users::change::patch_user),
         )
         .route(
+            "/api/admin/users/{id}/password",
+            post(admin::users::password::post_password),
+        )
+        .route(
             "/api/admin/users/{id}/sessions",
             get(admin::users::sessions::get_sessions).delete(admin::users::sessions::delete_sessions),
         )

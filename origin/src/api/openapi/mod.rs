@@ -54,6 +54,7 @@ use super::{admin, auth, content, health, images};
         admin::users::change::patch_user,
         admin::users::create::post_user,
         admin::users::list::get_users,
+        admin::users::password::post_password,
         admin::users::read::get_user,
         admin::users::sessions::delete_session,
         admin::users::sessions::delete_sessions,
