@@ -17,6 +17,8 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/api/auth/sessions/{id}", &["DELETE"]),
     ("/api/admin/api-keys", &["GET", "POST"]),
     ("/api/admin/api-keys/{id}", &["DELETE"]),
+    ("/api/admin/images", &["GET"]),
+    ("/api/admin/images/{id}", &["DELETE"]),
     ("/api/admin/keys", &["GET"]),
     ("/api/admin/purge", &["POST"]),
     ("/api/admin/sessions/revoke-all", &["POST"]),

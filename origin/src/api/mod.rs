@@ -54,6 +54,8 @@ pub(crate) fn router(app: App) -> Router {
             "/api/admin/settings",
             get(admin::settings::list::get_settings).patch(admin::settings::change::patch_settings),
         )
+        .route("/api/admin/images", get(admin::images::list::get_images))
+        .route("/api/admin/images/{id}", delete(admin::images::delete::delete_image))
         .route("/api/admin/keys", get(admin::keys::get_keys))
         .route("/api/admin/usage", get(admin::usage::get_usage))
         .route("/api/admin/audit", get(admin::audit::get_audit))

@@ -3,6 +3,7 @@
 pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod content;
+pub(crate) mod images;
 pub(crate) mod keys;
 pub(crate) mod maintenance;
 pub(crate) mod presets;

@@ -37,6 +37,8 @@ use super::{admin, auth, content, health, images};
         admin::content::delete::delete_content,
         admin::content::list::get_content,
         admin::content::read::get_content_item,
+        admin::images::delete::delete_image,
+        admin::images::list::get_images,
         admin::keys::get_keys,
         admin::maintenance::delete_maintenance,
         admin::maintenance::get_maintenance,

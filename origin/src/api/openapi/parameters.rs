@@ -109,6 +109,17 @@ pub(crate) struct ListFormat {
     format: Option<String>,
 }
 
+/// What pictures are filtered by: `admin::images::list`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ImageFilters {
+    /// Identifier of the user who stored them.
+    user: Option<Uuid>,
+    /// Format of the original.
+    #[param(schema_with = schemas::original_format)]
+    format: Option<String>,
+}
+
 /// What users are filtered by: `admin::users::list`.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
