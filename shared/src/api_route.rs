@@ -35,6 +35,8 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/api/admin/presets/{name}", &["GET", "PATCH", "DELETE"]),
     ("/api/admin/content", &["GET", "POST"]),
     ("/api/admin/content/{id}", &["GET", "PATCH", "DELETE"]),
+    ("/api/admin/tenants", &["GET", "POST"]),
+    ("/api/admin/tenants/{id}", &["GET", "PATCH"]),
     ("/api/content/{section}", &["GET"]),
     ("/api/images", &["GET", "POST"]),
     ("/api/images/{id}", &["DELETE"]),

@@ -41,6 +41,7 @@ async fn hot_routes_scan_no_table_from_end_to_end() {
         "/api/admin/images",
         "/api/admin/images?format=png&from=2027-01-15T08:00:00Z",
         &of_user,
+        "/api/admin/tenants",
     ] {
         let status = app.get_as(&token, target).await.status;
         assert!([200, 404].contains(&status), "{target}: {status}");

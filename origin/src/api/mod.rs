@@ -114,6 +114,14 @@ pub(crate) fn router(app: App) -> Router {
                 .patch(admin::content::change::patch_content)
                 .delete(admin::content::delete::delete_content),
         )
+        .route(
+            "/api/admin/tenants",
+            get(admin::tenants::list::get_tenants).post(admin::tenants::create::post_tenant),
+        )
+        .route(
+            "/api/admin/tenants/{id}",
+            get(admin::tenants::read::get_tenant).patch(admin::tenants::change::patch_tenant),
+        )
         .route("/api/content/{section}", get(content::get_content))
         .route("/api/images/{id}", delete(images::delete::delete_image))
         .fallback(not_found)

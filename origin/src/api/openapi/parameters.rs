@@ -120,6 +120,14 @@ pub(crate) struct ImageFilters {
     format: Option<String>,
 }
 
+/// What tenants are filtered by: `admin::tenants::list`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TenantFilters {
+    /// Tenants that are answered for, or that are suspended.
+    active: Option<bool>,
+}
+
 /// What users are filtered by: `admin::users::list`.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -63,7 +63,7 @@ pub(crate) fn list_format() -> Object {
 pub(crate) fn actor_kind() -> Object {
     one_of(
         ["user", "operator", "system"],
-        "`operator` is somebody at the command line or in the database.",
+        "`operator` is somebody at the command line or in the database, or an administrator of an operator tenant.",
     )
 }
 
