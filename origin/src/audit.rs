@@ -12,7 +12,7 @@ use crate::database::DatabaseError;
 pub(crate) enum Actor {
     /// A signed-in user.
     User(Uuid),
-    /// Somebody at the command line.
+    /// Somebody at the command line, or an administrator of an operator tenant where another tenant's log tells of it.
     Operator,
     /// Nobody that is known.
     System,

@@ -202,11 +202,12 @@ impl Attempt {
         // Read behind the lock, so what its last holder has committed is seen.
         let stored = sqlx::query!(
             "select fingerprint, status, location, answer from idempotency_keys
-             where user_id = $1 and route = $2 and key_sha256 = $3 and created_at > $4",
+             where tenant_id = $5 and user_id = $1 and route = $2 and key_sha256 = $3 and created_at > $4",
             user,
             self.route,
             &key,
             now - KEPT,
+            tenant.0,
         )
         .fetch_optional(connection)
         .await

@@ -1,7 +1,8 @@
 //! `kado`: the axum service of the origin and every operation on it, as subcommands of one binary.
 //!
 //! * `cli`: the subcommands. `api`, `internal`: the routes, one endpoint a file. `http`: the shell around them.
-//! * `identity`: passwords, keys, sessions. `settings`, `presets`, `content`, `tenants`, `audit`, `blobs`: what the routes
+//! * `tenants`: what makes and changes one, and the one door to others than one's own.
+//! * `identity`: passwords, keys, sessions. `settings`, `presets`, `content`, `audit`, `blobs`: what the routes
 //!   work on.
 //! * `idempotency`: creations that are asked for twice. `limits`, `redis`: limits that several gateways share.
 //! * `quota`: what users may spend in an hour, counted in the database alone.

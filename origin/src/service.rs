@@ -33,6 +33,8 @@ use crate::{
 
 /// Uploads at once; each holds one part in memory.
 const UPLOADS_AT_ONCE: usize = 48;
+/// Requests at once that work on other tenants than their own: fewer than `kado_system` has connections.
+const OPERATING_AT_ONCE: usize = 2;
 
 /// How handlers get at it.
 pub(crate) type App = Arc<Service>;
@@ -65,6 +67,8 @@ pub(crate) struct Service {
     pub(crate) metrics: Metrics,
     pub(crate) spans: Recorder,
     pub(crate) uploads: Semaphore,
+    /// Who works on other tenants than their own.
+    pub(crate) operating: Semaphore,
     /// `None` where it is turned off.
     pub(crate) heavy: Option<HeavyLane>,
     /// The site's public URL, without a slash at its end; issuer of tokens.
@@ -132,6 +136,7 @@ impl Service {
             metrics: Metrics::default(),
             spans: Recorder::new(parts.tracing, Arc::clone(&parts.clock), Arc::clone(&parts.entropy)),
             uploads: Semaphore::new(UPLOADS_AT_ONCE),
+            operating: Semaphore::new(OPERATING_AT_ONCE),
             heavy: parts.heavy,
             clock: parts.clock,
             entropy: parts.entropy,

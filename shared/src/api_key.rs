@@ -188,6 +188,7 @@ mod tests {
             ("GET", "/api/admin/presets/card", Requirement::Scope(Scope::AdminRead)),
             ("DELETE", "/api/admin/content/1", Requirement::Scope(Scope::AdminWrite)),
             ("GET", "/api/admin/keys", Requirement::Scope(Scope::AdminRead)),
+            ("POST", "/api/admin/tenants", Requirement::Scope(Scope::AdminWrite)),
             ("GET", "/api/admin/api-keys", Requirement::Session),
             ("DELETE", "/api/admin/api-keys/1", Requirement::Session),
             ("GET", "/api/auth/me", Requirement::Session),

@@ -32,7 +32,17 @@ async fn hot_routes_scan_no_table_from_end_to_end() {
         .as_str()
         .unwrap()
         .to_owned();
-    for target in ["/api/auth/me", "/api/auth/sessions", "/api/images", "/api/content/none"] {
+    let of_user = format!("/api/admin/images?user={image}");
+    for target in [
+        "/api/auth/me",
+        "/api/auth/sessions",
+        "/api/images",
+        "/api/content/none",
+        "/api/admin/images",
+        "/api/admin/images?format=png&from=2027-01-15T08:00:00Z",
+        &of_user,
+        "/api/admin/tenants",
+    ] {
         let status = app.get_as(&token, target).await.status;
         assert!([200, 404].contains(&status), "{target}: {status}");
     }

@@ -54,6 +54,8 @@ pub(crate) fn router(app: App) -> Router {
             "/api/admin/settings",
             get(admin::settings::list::get_settings).patch(admin::settings::change::patch_settings),
         )
+        .route("/api/admin/images", get(admin::images::list::get_images))
+        .route("/api/admin/images/{id}", delete(admin::images::delete::delete_image))
         .route("/api/admin/keys", get(admin::keys::get_keys))
         .route("/api/admin/usage", get(admin::usage::get_usage))
         .route("/api/admin/audit", get(admin::audit::get_audit))
@@ -64,6 +66,10 @@ pub(crate) fn router(app: App) -> Router {
         .route(
             "/api/admin/users/{id}",
             get(admin::users::read::get_user).patch(admin::users::change::patch_user),
+        )
+        .route(
+            "/api/admin/users/{id}/password",
+            post(admin::users::password::post_password),
         )
         .route(
             "/api/admin/users/{id}/sessions",
@@ -107,6 +113,14 @@ pub(crate) fn router(app: App) -> Router {
             get(admin::content::read::get_content_item)
                 .patch(admin::content::change::patch_content)
                 .delete(admin::content::delete::delete_content),
+        )
+        .route(
+            "/api/admin/tenants",
+            get(admin::tenants::list::get_tenants).post(admin::tenants::create::post_tenant),
+        )
+        .route(
+            "/api/admin/tenants/{id}",
+            get(admin::tenants::read::get_tenant).patch(admin::tenants::change::patch_tenant),
         )
         .route("/api/content/{section}", get(content::get_content))
         .route("/api/images/{id}", delete(images::delete::delete_image))

@@ -65,6 +65,14 @@ pub(crate) fn parse_moment(field: &str, text: &str) -> Result<OffsetDateTime, Fi
         })
 }
 
+/// Yes or no as clients write it.
+pub(crate) fn parse_flag(field: &str, text: &str) -> Result<bool, FieldError> {
+    text.parse().map_err(|_| FieldError {
+        field: field.to_owned(),
+        detail: "must be true or false".to_owned(),
+    })
+}
+
 /// A moment as clients read it.
 pub(crate) fn timestamp(moment: OffsetDateTime) -> String {
     moment.format(&Rfc3339).unwrap_or_default()

@@ -19,6 +19,7 @@ mod startup;
 mod sweep;
 mod tenants;
 mod tracing;
+mod users;
 
 use clap::{Parser, Subcommand};
 use kado_cache::CacheError;
@@ -59,6 +60,8 @@ enum Command {
     Events(events::Args),
     /// End sessions.
     Sessions(sessions::Args),
+    /// Show a tenant's users, or give one a new password.
+    Users(users::Args),
     /// Take over what another system has.
     Import(import::Args),
     /// Show, rotate and retire the signing keys, or seal them anew.
@@ -181,6 +184,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CommandError> {
         Command::Settings(args) => settings::run(args).await,
         Command::Events(args) => events::run(args).await,
         Command::Sessions(args) => sessions::run(args).await,
+        Command::Users(args) => users::run(args).await,
         Command::Import(args) => import::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::AddressKeys(args) => address_keys::run(args).await,

@@ -17,14 +17,18 @@ use super::{
     configuration::check_secret,
     connect::DatabaseArgs,
     say,
-    tenants::{FirstPassword, insert_admin, insert_host, insert_tenant, parse_email, parse_hosts},
+    tenants::{choose_password, faults, parse_email},
 };
 use crate::{
     clock::{Clock, SystemClock},
     database::DatabaseError,
     entropy::SystemEntropy,
-    identity::{email::Email, keyring},
+    identity::{email::Email, first_password::FirstPassword, keyring},
     seal::{Purpose, Sealer},
+    tenants::{
+        Author,
+        create::{Credentials, NewTenant, check_hosts, insert_admin, insert_hosts, insert_tenant},
+    },
 };
 
 /// Name of the first tenant.
@@ -63,9 +67,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
     let secret = Secret::new(&args.jwt_secret);
     check_secret("JWT_SECRET", &secret).map_err(CommandError::Configuration)?;
-    let hosts = parse_hosts(&args.hosts)?;
+    let hosts = check_hosts(&args.hosts).map_err(|errors| faults(&errors))?;
     let email = parse_email(&args.admin_email)?;
-    let password = FirstPassword::choose(args.admin_password, &SystemEntropy)?;
+    let password = choose_password(args.admin_password)?;
     let sealer = Sealer::new(&secret, Purpose::SIGNING_KEYS);
     let mut connection = args.database.connect_as_system("seed").await?;
     let now = SystemClock.now();
@@ -114,7 +118,13 @@ async fn seed(
         .await
         .map_err(DatabaseError::from)?;
     let mut seeded = Seeded::default();
-    let tenant = default_tenant(connection, now, &mut seeded).await?;
+    let new = NewTenant {
+        name: DEFAULT_TENANT.to_owned(),
+        hosts: hosts.to_vec(),
+        admin: email.clone(),
+        operator: false,
+    };
+    let tenant = default_tenant(connection, &new, now, &mut seeded).await?;
     for host in hosts {
         let known = sqlx::query_scalar!("select tenant_id from tenant_hosts where host = $1", host)
             .fetch_optional(&mut *connection)
@@ -122,7 +132,7 @@ async fn seed(
             .map_err(DatabaseError::from)?;
         match known {
             None => {
-                insert_host(connection, tenant, host, now).await?;
+                insert_hosts(connection, tenant, std::slice::from_ref(host), now).await?;
                 seeded.hosts.push(host.clone());
             }
             Some(owner) if owner == tenant => {}
@@ -154,7 +164,12 @@ async fn seed(
     .await
     .map_err(DatabaseError::from)?;
     if !has_admin {
-        insert_admin(connection, tenant, email, password, now).await?;
+        let hash = password.hash_now().map_err(|error| CommandError::failed(&error))?;
+        let credentials = Credentials {
+            hash: &hash,
+            must_change: password.random,
+        };
+        insert_admin(connection, tenant, email, credentials, now).await?;
         seeded.admin = true;
     }
     Ok(seeded)
@@ -162,17 +177,18 @@ async fn seed(
 
 async fn default_tenant(
     connection: &mut PgConnection,
+    new: &NewTenant,
     now: OffsetDateTime,
     seeded: &mut Seeded,
 ) -> Result<Uuid, DatabaseError> {
-    let known = sqlx::query_scalar!("select id from tenants where name = $1", DEFAULT_TENANT)
+    let known = sqlx::query_scalar!("select id from tenants where name = $1", new.name)
         .fetch_optional(&mut *connection)
         .await?;
     if let Some(id) = known {
         return Ok(id);
     }
     seeded.tenant = true;
-    insert_tenant(connection, DEFAULT_TENANT, now).await
+    insert_tenant(connection, new, Author::Shell, now).await
 }
 
 fn write_password(file: &Path, password: &FirstPassword) -> Result<(), CommandError> {

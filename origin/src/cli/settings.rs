@@ -175,7 +175,7 @@ async fn change(
 }
 
 /// The first line of what is given, without its end.
-fn first_line(mut given: impl std::io::BufRead) -> String {
+pub(super) fn first_line(mut given: impl std::io::BufRead) -> String {
     let mut line = String::new();
     // What cannot be read is empty, and that is no secret.
     let _ = given.read_line(&mut line);

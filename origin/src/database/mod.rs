@@ -1,7 +1,7 @@
 //! Connections to PostgreSQL, and the transaction that every query of a request runs in.
 //!
 //! Two roles: `kado_app` sees one tenant at a time, the one its transaction names; `kado_system` sees all and is used by
-//! sweeps and snapshots only. SQL lives beside the idea it serves, not here.
+//! sweeps, snapshots and `tenants::operator` only. SQL lives beside the idea it serves, not here.
 
 #[cfg(test)]
 mod by_hand_tests;

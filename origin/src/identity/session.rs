@@ -281,6 +281,16 @@ pub(crate) async fn touch(connection: &mut PgConnection, id: Uuid, now: OffsetDa
     Ok(())
 }
 
+/// Whether a session has not been ended. Asked while its user's row is held, it stays so.
+pub(crate) async fn is_open(connection: &mut PgConnection, id: Uuid) -> Result<bool, DatabaseError> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select from sessions where id = $1 and ended_at is null) as "exists!""#,
+        id
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
 /// Ends a session; answers whether it was still open.
 pub(crate) async fn end(
     connection: &mut PgConnection,

@@ -50,7 +50,7 @@ struct EntryView {
     id: Uuid,
     #[schema(format = DateTime)]
     created_at: String,
-    /// `user`, `operator` at the command line, or `system`.
+    /// `user`, `operator` (at the command line, or of an operator tenant), or `system`.
     #[schema(schema_with = schemas::actor_kind)]
     actor: String,
     user_id: Option<Uuid>,

@@ -14,8 +14,11 @@ use super::{
 };
 use crate::{
     audit,
-    database::DatabaseError,
-    http::{authentication::SignedInAtAll, failure::Failure},
+    database::{DatabaseError, TenantTransaction},
+    http::{
+        authentication::{Principal, SignedInAtAll, invalid_token},
+        failure::Failure,
+    },
     identity::{
         keyring::KeyringError,
         session::{self, Opening},
@@ -27,6 +30,8 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RevokeError {
     #[error(transparent)]
+    Refused(#[from] session::Refusal),
+    #[error(transparent)]
     Database(#[from] DatabaseError),
     #[error(transparent)]
     Keyring(#[from] KeyringError),
@@ -37,6 +42,7 @@ pub(crate) enum RevokeError {
 impl IntoResponse for RevokeError {
     fn into_response(self) -> Response {
         let failure: Failure = match self {
+            Self::Refused(refusal) => invalid_token(&refusal),
             Self::Database(error) => error.into(),
             Self::Keyring(error) => error.into(),
             Self::Mint(error) => Failure::internal(&error),
@@ -56,6 +62,7 @@ pub(crate) async fn post_revoke_all(
 ) -> Result<Response, RevokeError> {
     let (now, keys) = (app.clock.now(), app.keyring.current().await?);
     let mut transaction = app.database.begin(principal.caller.tenant).await?;
+    hold(&mut transaction, &principal).await?;
     let ended = session::end_others(transaction.connection(), principal.user, None, "revoke-all", now).await?;
     let opening = Opening {
         tenant: principal.caller.tenant,
@@ -83,6 +90,19 @@ pub(crate) async fn post_revoke_all(
     };
     let mode = SessionMode::of(principal.is_cookie);
     Ok(token::answer(user, &claims, &session::mint(&claims, &keys)?, mode))
+}
+
+/// Holds the user's row until the transaction ends. Whoever sets another password, or ends the sessions with another role,
+/// has held it as well: a session that has ended meanwhile must not get a successor.
+async fn hold(transaction: &mut TenantTransaction, principal: &Principal) -> Result<(), RevokeError> {
+    sqlx::query!("select from users where id = $1 for no key update", principal.user)
+        .fetch_optional(transaction.connection())
+        .await
+        .map_err(DatabaseError::from)?;
+    match principal.session {
+        Some(own) if session::is_open(transaction.connection(), own).await? => Ok(()),
+        _ => Err(session::Refusal::Ended.into()),
+    }
 }
 
 #[cfg(test)]

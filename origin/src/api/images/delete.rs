@@ -13,13 +13,18 @@ use crate::{
     audit,
     blobs::{BlobError, BlobHash},
     database::DatabaseError,
-    http::{authentication::SignedIn, extract::IdInPath, failure::Failure},
+    http::{
+        authentication::{Principal, SignedIn},
+        extract::IdInPath,
+        failure::Failure,
+    },
     purges::Order,
     service::App,
 };
 
 use super::lock_blob;
 use kado_shared::tenant::TenantId;
+use uuid::Uuid;
 
 /// Why nothing was deleted.
 #[derive(Debug, thiserror::Error)]
@@ -53,23 +58,48 @@ pub(crate) async fn delete_image(
     SignedIn(principal): SignedIn,
     IdInPath(id): IdInPath,
 ) -> Result<StatusCode, DeleteError> {
+    let whose = if principal.role == Role::Admin {
+        Whose::Anybodys
+    } else {
+        Whose::Own
+    };
+    delete(&app, &principal, id, whose).await
+}
+
+/// Which pictures somebody may delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Their own.
+    Own,
+    /// All of the tenant's.
+    Anybodys,
+}
+
+/// Deletes a picture of the caller's tenant, with what caches have of it, and its bytes if no other picture has them.
+pub(crate) async fn delete(
+    app: &App,
+    principal: &Principal,
+    id: Uuid,
+    whose: Whose,
+) -> Result<StatusCode, DeleteError> {
     let tenant = principal.caller.tenant;
     let mut transaction = app.database.begin(tenant).await?;
-    let sha256 = sqlx::query_scalar!(
-        "delete from images where id = $1 and (user_id = $2 or $3) returning sha256",
+    let deleted = sqlx::query!(
+        "delete from images where id = $1 and (user_id = $2 or $3) returning sha256, user_id, width, height, format",
         id,
         principal.user,
-        principal.role == Role::Admin,
+        whose == Whose::Anybodys,
     )
     .fetch_optional(transaction.connection())
     .await
     .map_err(DatabaseError::from)?
     .ok_or(DeleteError::Missing)?;
     let hash = BlobHash(
-        sha256
+        deleted
+            .sha256
             .as_slice()
             .try_into()
-            .map_err(|_| DeleteError::Hash(sha256.len()))?,
+            .map_err(|_| DeleteError::Hash(deleted.sha256.len()))?,
     );
     let left = sqlx::query_scalar!(
         "update blobs set reference_count = reference_count - 1 where sha256 = $1 returning reference_count",
@@ -82,13 +112,19 @@ pub(crate) async fn delete_image(
     Order::of_source(&format!("u/{id}"))
         .carry_out(transaction.connection(), tenant, None, app.clock.now())
         .await?;
-    let mut entry = principal.entry(&app, "images.delete");
+    let mut entry = principal.entry(app, "images.delete");
     entry.target = Some(id.to_string());
-    entry.before = Some(json!({ "sha256": hash.to_string() }));
+    entry.before = Some(json!({
+        "sha256": hash.to_string(),
+        "userId": deleted.user_id,
+        "width": deleted.width,
+        "height": deleted.height,
+        "format": deleted.format,
+    }));
     audit::record(transaction.connection(), entry).await?;
     transaction.commit().await?;
     if left == 0
-        && let Err(error) = remove_unreferenced(&app, tenant, hash).await
+        && let Err(error) = remove_unreferenced(app, tenant, hash).await
     {
         // The picture is gone for its users; the sweep will come for the bytes.
         tracing::warn!(event = "blob-removal-failed", error = %crate::http::failure::chain(&error));

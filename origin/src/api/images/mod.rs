@@ -16,19 +16,19 @@ use kado_shared::tenant::TenantId;
 #[serde(rename_all = "camelCase")]
 #[schema(as = Image)]
 pub(crate) struct ImageView {
-    id: Uuid,
+    pub(super) id: Uuid,
     /// Pixels, as it is looked at.
     #[schema(minimum = 1)]
-    width: i32,
+    pub(super) width: i32,
     #[schema(minimum = 1)]
-    height: i32,
+    pub(super) height: i32,
     #[schema(example = "jpeg")]
-    format: String,
+    pub(super) format: String,
     #[schema(minimum = 1)]
-    bytes: i64,
+    pub(super) bytes: i64,
     #[schema(format = DateTime)]
-    created_at: String,
-    links: Links,
+    pub(super) created_at: String,
+    pub(super) links: Links,
 }
 
 /// Where to go from here. `{options}` in `transform` is replaced by the client.
@@ -43,7 +43,7 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    fn of(id: Uuid) -> Self {
+    pub(super) fn of(id: Uuid) -> Self {
         Self {
             itself: format!("/api/images/{id}"),
             transform: format!("/img/{{options}}/u/{id}"),

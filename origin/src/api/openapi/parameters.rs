@@ -109,6 +109,25 @@ pub(crate) struct ListFormat {
     format: Option<String>,
 }
 
+/// What pictures are filtered by: `admin::images::list`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ImageFilters {
+    /// Identifier of the user who stored them.
+    user: Option<Uuid>,
+    /// Format of the original.
+    #[param(schema_with = schemas::original_format)]
+    format: Option<String>,
+}
+
+/// What tenants are filtered by: `admin::tenants::list`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TenantFilters {
+    /// Tenants that are answered for, or that are suspended.
+    active: Option<bool>,
+}
+
 /// What users are filtered by: `admin::users::list`.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

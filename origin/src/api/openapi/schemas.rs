@@ -1,5 +1,6 @@
 //! Schemas of types that `shared` declares. It knows nothing of documents, so that the edge need not carry them.
 
+use kado_imaging::Format;
 use kado_shared::{
     api_key::Scope,
     limits::policy::{API_KEY_LIMIT, BUILT_IN, MOST_RULES},
@@ -14,6 +15,7 @@ use utoipa::openapi::{
 };
 
 use super::settings;
+use crate::api::admin::images::list::FORMATS;
 
 /// `USER`, `PREMIUM` or `ADMIN`. This and the next are for `#[schema(schema_with = ..)]`.
 pub(crate) fn role() -> Ref {
@@ -33,6 +35,11 @@ pub(crate) fn optional_new_override() -> RefOr<Schema> {
 /// Something that a quota counts.
 pub(crate) fn quota_action() -> Object {
     one_of(Action::ALL.map(Action::as_str), "What a quota counts.")
+}
+
+/// Format of an original.
+pub(crate) fn original_format() -> Object {
+    one_of(FORMATS.map(Format::as_str), "Format of an original.")
 }
 
 /// Order of a list by time.
@@ -56,7 +63,7 @@ pub(crate) fn list_format() -> Object {
 pub(crate) fn actor_kind() -> Object {
     one_of(
         ["user", "operator", "system"],
-        "`operator` is somebody at the command line or in the database.",
+        "`operator` is somebody at the command line or in the database, or an administrator of an operator tenant.",
     )
 }
 

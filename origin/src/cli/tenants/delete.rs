@@ -5,12 +5,13 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::io::{BufRead, IsTerminal, Write};
 use time::OffsetDateTime;
 
-use super::{Found, Which, catalogue};
+use super::{Which, catalogue};
 use crate::{
     audit::{self, Actor, Entry},
     cli::{CommandError, say},
     clock::{Clock, SystemClock},
     database::DatabaseError,
+    tenants::Tenant,
 };
 
 /// Flags of `kado tenants delete`.
@@ -37,7 +38,7 @@ pub(super) async fn run(args: &Args) -> Result<(), CommandError> {
 }
 
 /// Refuses what may be a mistake.
-fn check(tenant: &Found, confirmation: impl FnOnce() -> String) -> Result<(), CommandError> {
+fn check(tenant: &Tenant, confirmation: impl FnOnce() -> String) -> Result<(), CommandError> {
     if tenant.active {
         return Err(CommandError::Configuration(format!(
             "{0} is active: `kado tenants suspend {0}` first, and `kado tenants export` what may be needed",
@@ -54,7 +55,7 @@ fn check(tenant: &Found, confirmation: impl FnOnce() -> String) -> Result<(), Co
     }
 }
 
-fn confirmation(given: Option<&str>, tenant: &Found) -> String {
+fn confirmation(given: Option<&str>, tenant: &Tenant) -> String {
     if let Some(given) = given {
         return given.to_owned();
     }
@@ -74,7 +75,7 @@ fn confirmation(given: Option<&str>, tenant: &Found) -> String {
 /// Deletes it in one transaction; answers how many rows of each table.
 async fn delete(
     connection: &mut PgConnection,
-    tenant: &Found,
+    tenant: &Tenant,
     now: OffsetDateTime,
 ) -> Result<Map<String, Value>, CommandError> {
     let mut transaction = connection.begin().await.map_err(DatabaseError::from)?;

@@ -19,13 +19,14 @@ use std::{
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{Found, Which, catalogue, operator_entry};
+use super::{Which, catalogue, operator_entry};
 use crate::{
     audit,
     cli::{CommandError, say},
     clock::{Clock, SystemClock},
     database::DatabaseError,
     entropy::{Entropy, SystemEntropy},
+    tenants::Tenant,
 };
 
 /// Form of the file.
@@ -87,7 +88,7 @@ pub(super) async fn run(args: &Args) -> Result<(), CommandError> {
 /// Writes the file, whole or not at all; answers how many rows are in it.
 async fn export(
     connection: &mut PgConnection,
-    tenant: &Found,
+    tenant: &Tenant,
     to: &Path,
     with_secrets: bool,
     now: OffsetDateTime,
@@ -105,7 +106,7 @@ async fn export(
 
 async fn write(
     connection: &mut PgConnection,
-    tenant: &Found,
+    tenant: &Tenant,
     draft: &mut Draft,
     with_secrets: bool,
     now: OffsetDateTime,

@@ -12,7 +12,7 @@ use crate::{
 /// Flags of `kado tenants list`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Answer a JSON list of {id, name, active, hosts, users, images, createdAt}.
+    /// Answer a JSON list of {id, name, active, operator, hosts, users, images, createdAt}.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -38,8 +38,9 @@ pub(super) async fn run(args: &Args) -> Result<(), CommandError> {
             .flatten()
             .filter_map(Value::as_str)
             .collect();
+        let operator = if tenant["operator"] == true { ", operator" } else { "" };
         say(&format!(
-            "{} {state:9} {}  {}  {} users, {} pictures",
+            "{} {state:9} {}  {}  {} users, {} pictures{operator}",
             tenant["id"].as_str().unwrap_or_default(),
             tenant["name"].as_str().unwrap_or_default(),
             hosts.join(", "),
@@ -52,7 +53,7 @@ pub(super) async fn run(args: &Args) -> Result<(), CommandError> {
 
 async fn list(connection: &mut PgConnection) -> Result<Vec<Value>, DatabaseError> {
     let rows = sqlx::query!(
-        r#"select id, name, active, created_at,
+        r#"select id, name, active, operator, created_at,
                   array(select host from tenant_hosts h where h.tenant_id = t.id order by host) as "hosts!",
                   (select count(*) from users u where u.tenant_id = t.id) as "users!",
                   (select count(*) from images i where i.tenant_id = t.id) as "images!"
@@ -65,6 +66,7 @@ async fn list(connection: &mut PgConnection) -> Result<Vec<Value>, DatabaseError
             "id": row.id,
             "name": row.name,
             "active": row.active,
+            "operator": row.operator,
             "hosts": row.hosts,
             "users": row.users,
             "images": row.images,
@@ -102,6 +104,10 @@ mod tests {
                 &json!([]),
                 &json!("2020-01-01T00:00:00Z")
             )
+        );
+        assert_eq!(
+            (&listed[0]["operator"], &listed[1]["operator"]),
+            (&json!(false), &json!(false))
         );
         assert_eq!(
             (&listed[1]["hosts"], &listed[1]["users"], &listed[1]["images"]),

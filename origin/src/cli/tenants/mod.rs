@@ -1,17 +1,15 @@
-//! `kado tenants create|list|suspend|resume|export|delete`. What makes a tenant is shared with `kado seed`.
+//! `kado tenants create|list|suspend|resume|appoint|dismiss|export|delete`. What makes and changes a tenant is in
+//! [`crate::tenants`].
 
+mod appoint;
 mod catalogue;
 mod delete;
 mod export;
 mod list;
 mod suspend;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Subcommand;
-use kado_shared::{
-    secret::Secret,
-    tenant::{TenantId, normalize_host},
-};
+use kado_shared::{problem::FieldError, tenant::normalize_host};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use std::process::ExitCode;
@@ -20,15 +18,15 @@ use uuid::Uuid;
 
 use super::{CommandError, connect::DatabaseArgs, say};
 use crate::{
-    audit::{self, Actor, Entry},
+    audit::{Actor, Entry},
     clock::{Clock, SystemClock},
     database::DatabaseError,
-    entropy::{Entropy, SystemEntropy},
-    identity::{
-        email::Email,
-        password::{check_length, hash_now},
+    entropy::SystemEntropy,
+    identity::{email::Email, first_password::FirstPassword},
+    tenants::{
+        Author, Tenant,
+        create::{self, CreateError, Credentials, NewTenant},
     },
-    presets,
 };
 
 /// Flags of `kado tenants`.
@@ -48,6 +46,10 @@ enum Action {
     Suspend(suspend::Args),
     /// End a suspension.
     Resume(suspend::Args),
+    /// Let a tenant's administrators manage all tenants over HTTP.
+    Appoint(appoint::Args),
+    /// Take that back, at once.
+    Dismiss(appoint::Args),
     /// Write every row of a tenant into a file of JSON lines.
     Export(export::Args),
     /// Delete a suspended tenant with everything that it has. There is no way back.
@@ -64,27 +66,18 @@ struct Which {
     database: DatabaseArgs,
 }
 
-/// A tenant that was named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Found {
-    id: Uuid,
-    name: String,
-    active: bool,
-    hosts: Vec<String>,
-}
-
 impl Which {
-    async fn find(&self, connection: &mut PgConnection) -> Result<Found, CommandError> {
+    async fn find(&self, connection: &mut PgConnection) -> Result<Tenant, CommandError> {
         find(connection, &self.tenant).await
     }
 }
 
 /// The tenant of this name, or else of this host.
-async fn find(connection: &mut PgConnection, text: &str) -> Result<Found, CommandError> {
+async fn find(connection: &mut PgConnection, text: &str) -> Result<Tenant, CommandError> {
     let host = normalize_host(text).unwrap_or_default();
     sqlx::query_as!(
-        Found,
-        r#"select id, name, active,
+        Tenant,
+        r#"select id, name, active, operator,
                   array(select host from tenant_hosts h where h.tenant_id = t.id order by host) as "hosts!"
            from tenants t
            where name = $1 or id = (select tenant_id from tenant_hosts where host = $2)
@@ -115,6 +108,9 @@ struct Create {
     /// Password of its administrator, which needs no change; a random one where none is given.
     #[arg(long, env = "KADO_ADMIN_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
     admin_password: Option<String>,
+    /// Let its administrators manage all tenants over HTTP.
+    #[arg(long)]
+    operator: bool,
     /// Answer one JSON object {id, host, adminEmail, adminPassword}.
     #[arg(long)]
     json: bool,
@@ -128,6 +124,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
         Action::List(args) => list::run(&args).await?,
         Action::Suspend(args) => suspend::run(&args, false).await?,
         Action::Resume(args) => suspend::run(&args, true).await?,
+        Action::Appoint(args) => appoint::run(&args, true).await?,
+        Action::Dismiss(args) => appoint::run(&args, false).await?,
         Action::Export(args) => export::run(&args).await?,
         Action::Delete(args) => delete::run(&args).await?,
     }
@@ -135,153 +133,66 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
 }
 
 async fn create(create: Create) -> Result<(), CommandError> {
-    let hosts = parse_hosts(&create.hosts)?;
-    let first = hosts.first().cloned().unwrap_or_default();
-    let email = parse_email(&create.admin_email.unwrap_or_else(|| format!("admin@{first}")))?;
-    let password = FirstPassword::choose(create.admin_password, &SystemEntropy)?;
+    let new = NewTenant::check(&create.name, &create.hosts, create.admin_email.as_deref())
+        .map_err(|errors| faults(&errors))?;
+    let new = NewTenant {
+        operator: create.operator,
+        ..new
+    };
+    let password = choose_password(create.admin_password)?;
+    let hash = password.hash_now().map_err(|error| CommandError::failed(&error))?;
     let mut connection = create.database.connect_as_system("tenants create").await?;
     let now = SystemClock.now();
 
+    let credentials = Credentials {
+        hash: &hash,
+        must_change: password.random,
+    };
     let mut transaction = connection.begin().await.map_err(DatabaseError::from)?;
-    let id = insert_tenant(&mut transaction, &create.name, now)
-        .await
-        .map_err(|error| taken(error, &create.name))?;
-    for host in &hosts {
-        insert_host(&mut transaction, id, host, now)
-            .await
-            .map_err(|error| taken(error, host))?;
-    }
-    insert_admin(&mut transaction, id, &email, &password, now).await?;
+    let id = create::create(&mut transaction, &new, credentials, Author::Shell, now).await?;
     transaction.commit().await.map_err(DatabaseError::from)?;
 
-    let (email, password) = (email.as_str(), password.secret.expose());
+    let (email, password) = (new.admin.as_str(), password.secret.expose());
+    let first = new.hosts.first().map(String::as_str).unwrap_or_default();
     if create.json {
         say(&json!({ "id": id, "host": first, "adminEmail": email, "adminPassword": password }).to_string());
     } else {
+        let operator = if new.operator { " (operator)" } else { "" };
         say(&format!(
-            "tenant {id}\nhost   {}\nadmin  {email}\npassword {password}",
-            hosts.join(", ")
+            "tenant {id}{operator}\nhost   {}\nadmin  {email}\npassword {password}",
+            new.hosts.join(", ")
         ));
     }
     Ok(())
 }
 
-fn taken(error: DatabaseError, what: &str) -> CommandError {
-    if error.is_unique_violation() {
-        CommandError::Configuration(format!("{what} is taken by another tenant"))
-    } else {
-        error.into()
-    }
-}
-
-/// Hosts in their one spelling.
-pub(super) fn parse_hosts(hosts: &[String]) -> Result<Vec<String>, CommandError> {
-    let parse = |host: &String| {
-        normalize_host(host).ok_or_else(|| CommandError::Configuration(format!("{host:?} is no host name")))
-    };
-    hosts.iter().map(parse).collect()
-}
-
-/// An administrator's address.
-pub(super) fn parse_email(text: &str) -> Result<Email, CommandError> {
-    Email::parse(text).map_err(|error| CommandError::Configuration(format!("the administrator's address {error}")))
-}
-
-/// The password an administrator begins with.
-#[derive(Debug)]
-pub(super) struct FirstPassword {
-    pub(super) secret: Secret,
-    /// Whether it was drawn here, and so has to be changed first.
-    pub(super) random: bool,
-    salt: [u8; 16],
-}
-
-impl FirstPassword {
-    /// Takes the given one, or draws one.
-    pub(super) fn choose(given: Option<String>, entropy: &dyn Entropy) -> Result<Self, CommandError> {
-        let salt = entropy.bytes();
-        match given.filter(|password| !password.is_empty()) {
-            Some(password) => {
-                check_length(&password)
-                    .map_err(|detail| CommandError::Configuration(format!("the administrator's password {detail}")))?;
-                Ok(Self {
-                    secret: Secret::new(password),
-                    random: false,
-                    salt,
-                })
-            }
-            None => {
-                let drawn = URL_SAFE_NO_PAD.encode(entropy.bytes::<18>());
-                Ok(Self {
-                    secret: Secret::new(drawn),
-                    random: true,
-                    salt,
-                })
-            }
+impl From<CreateError> for CommandError {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::Taken(errors) => faults(&errors),
+            CreateError::Database(error) => error.into(),
         }
     }
 }
 
-/// Makes a tenant, with the presets that each begins with.
-pub(super) async fn insert_tenant(
-    connection: &mut PgConnection,
-    name: &str,
-    now: OffsetDateTime,
-) -> Result<Uuid, DatabaseError> {
-    let id = sqlx::query_scalar!(
-        "insert into tenants (name, created_at) values ($1, $2) returning id",
-        name,
-        now
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    let after = Some(json!({ "name": name }));
-    audit::record(connection, operator_entry(id, "tenants.create", after, now)).await?;
-    presets::seed(connection, TenantId(id), now).await?;
-    Ok(id)
+/// All that is wrong, on one line.
+pub(super) fn faults(errors: &[FieldError]) -> CommandError {
+    let all: Vec<_> = errors
+        .iter()
+        .map(|error| format!("{}: {}", error.field, error.detail))
+        .collect();
+    CommandError::Configuration(all.join("; "))
 }
 
-pub(super) async fn insert_host(
-    connection: &mut PgConnection,
-    tenant: Uuid,
-    host: &str,
-    now: OffsetDateTime,
-) -> Result<(), DatabaseError> {
-    sqlx::query!(
-        "insert into tenant_hosts (tenant_id, host, created_at) values ($1, $2, $3)",
-        tenant,
-        host,
-        now
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+/// A user's address.
+pub(super) fn parse_email(text: &str) -> Result<Email, CommandError> {
+    Email::parse(text).map_err(|error| CommandError::Configuration(format!("the address {text:?} {error}")))
 }
 
-pub(super) async fn insert_admin(
-    connection: &mut PgConnection,
-    tenant: Uuid,
-    email: &Email,
-    password: &FirstPassword,
-    now: OffsetDateTime,
-) -> Result<(), CommandError> {
-    let hash =
-        hash_now(password.secret.expose().as_bytes(), &password.salt).map_err(|error| CommandError::failed(&error))?;
-    sqlx::query!(
-        "insert into users (tenant_id, email, password_hash, role, must_change_password, created_at, updated_at)
-         values ($1, $2, $3, 'ADMIN', $4, $5, $5)",
-        tenant,
-        email.as_str(),
-        hash,
-        password.random,
-        now,
-    )
-    .execute(&mut *connection)
-    .await
-    .map_err(DatabaseError::from)?;
-    let after = Some(json!({ "email": email.as_str(), "role": "ADMIN" }));
-    audit::record(connection, operator_entry(tenant, "users.create", after, now)).await?;
-    Ok(())
+/// The password that an administrator begins with; a variable that is empty gives none.
+pub(super) fn choose_password(given: Option<String>) -> Result<FirstPassword, CommandError> {
+    FirstPassword::choose(given.filter(|password| !password.is_empty()), &SystemEntropy)
+        .map_err(|detail| CommandError::Configuration(format!("the administrator's password {detail}")))
 }
 
 fn operator_entry(tenant: Uuid, action: &str, after: Option<serde_json::Value>, at: OffsetDateTime) -> Entry<'_> {
@@ -295,27 +206,5 @@ fn operator_entry(tenant: Uuid, action: &str, after: Option<serde_json::Value>, 
         after,
         request_id: None,
         client_ip: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{FirstPassword, parse_hosts};
-    use crate::entropy::testing::CountingEntropy;
-
-    #[test]
-    fn a_given_password_needs_no_change_and_a_drawn_one_does() {
-        let entropy = CountingEntropy::default();
-        let given = FirstPassword::choose(Some("long enough".into()), &entropy).unwrap();
-        assert!(!given.random && given.secret.expose() == "long enough");
-        let drawn = FirstPassword::choose(None, &entropy).unwrap();
-        assert!(drawn.random && drawn.secret.expose().len() == 24);
-        assert!(FirstPassword::choose(Some("short".into()), &entropy).is_err());
-    }
-
-    #[test]
-    fn hosts_have_one_spelling() {
-        assert_eq!(parse_hosts(&["Example.com:80".into()]).unwrap(), ["example.com"]);
-        assert!(parse_hosts(&["no host".into()]).is_err());
     }
 }

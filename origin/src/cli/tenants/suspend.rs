@@ -1,15 +1,17 @@
 //! `kado tenants suspend|resume`: whether a tenant is answered for. Nothing of it is lost.
 
-use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 
-use super::{Found, Which, operator_entry};
+use super::{Which, faults};
 use crate::{
-    audit,
     cli::{CommandError, say},
     clock::{Clock, SystemClock},
     database::DatabaseError,
+    tenants::{
+        self, Author, Tenant,
+        change::{self, ChangeError, Wanted},
+    },
 };
 
 /// Flags of `kado tenants suspend` and `resume`.
@@ -43,28 +45,31 @@ pub(super) async fn run(args: &Args, active: bool) -> Result<(), CommandError> {
 /// Answers whether that was a change.
 async fn set_active(
     connection: &mut PgConnection,
-    tenant: &Found,
+    tenant: &Tenant,
     active: bool,
     now: OffsetDateTime,
-) -> Result<bool, DatabaseError> {
-    let mut transaction = connection.begin().await?;
-    let changed = sqlx::query!(
-        "update tenants set active = $2 where id = $1 and active <> $2",
-        tenant.id,
-        active
-    )
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected()
-        == 1;
-    if changed {
-        let action = if active { "tenants.resume" } else { "tenants.suspend" };
-        let mut entry = operator_entry(tenant.id, action, Some(json!({ "active": active })), now);
-        entry.before = Some(json!({ "active": !active }));
-        audit::record(&mut transaction, entry).await?;
+) -> Result<bool, CommandError> {
+    let mut transaction = connection.begin().await.map_err(DatabaseError::from)?;
+    tenants::lock(&mut transaction, &[tenant.id]).await?;
+    let before = tenants::load(&mut transaction, tenant.id)
+        .await?
+        .ok_or_else(|| CommandError::Configuration(format!("{} has been deleted meanwhile", tenant.name)))?;
+    let wanted = Wanted {
+        active: Some(active),
+        ..Wanted::default()
+    };
+    change::apply(&mut transaction, &before, wanted, Author::Shell, now).await?;
+    transaction.commit().await.map_err(DatabaseError::from)?;
+    Ok(before.active != active)
+}
+
+impl From<ChangeError> for CommandError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Taken(errors) => faults(&errors),
+            ChangeError::Database(error) => error.into(),
+        }
     }
-    transaction.commit().await?;
-    Ok(changed)
 }
 
 #[cfg(test)]

@@ -246,7 +246,10 @@ fn apply(before: &Row, wanted: &Wanted, now: OffsetDateTime) -> Row {
 ///
 /// One statement and one order for all of them: a row that has just ceased to be an administrator's stays locked by those who had
 /// waited for it, so that a second statement could wait for somebody who waits for this one.
-async fn lock_administrators_and(connection: &mut PgConnection, id: Uuid) -> Result<Vec<Uuid>, DatabaseError> {
+pub(super) async fn lock_administrators_and(
+    connection: &mut PgConnection,
+    id: Uuid,
+) -> Result<Vec<Uuid>, DatabaseError> {
     let locked = sqlx::query!(
         r#"select id, role = 'ADMIN' and active as "administers!" from users
            where role = 'ADMIN' and active or id = $1 order by id for no key update"#,

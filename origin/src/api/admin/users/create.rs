@@ -6,26 +6,22 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use kado_shared::{
     claims::Role,
     problem::{Code, FieldError},
-    secret::Secret,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
-use super::{Row, UserView, name_of, role_name};
+use super::{Row, WithPassword, name_of, role_name};
 use crate::{
     api::openapi::{parameters::IdempotencyKey, schemas},
     audit,
     database::DatabaseError,
+    entropy::Entropy,
     http::{authentication::Administrator, failure::Failure},
     idempotency::{KeyedJson, NotFirst},
-    identity::{
-        email::Email,
-        password::{HashError, check_length},
-    },
+    identity::{email::Email, first_password::FirstPassword, password::HashError},
     service::App,
 };
 
@@ -46,18 +42,6 @@ pub(crate) struct NewUser {
     #[serde(default)]
     #[schema(min_length = 8, max_length = 512, pattern = r"^[^\u0000]*$")]
     password: Option<String>,
-}
-
-#[derive(Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = NewUserShown)]
-struct Created {
-    /// The password that was drawn, in this one answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String, required = false, pattern = "^[A-Za-z0-9_-]{24}$")]
-    password: Option<String>,
-    #[serde(flatten)]
-    view: UserView,
 }
 
 /// Why there is no new user.
@@ -91,7 +75,7 @@ impl IntoResponse for CreateError {
 /// Makes a user, who has to choose a password of their own at the first sign-in.
 #[utoipa::path(post, path = "/api/admin/users", params(IdempotencyKey), request_body = NewUser,
     responses(
-        (status = 201, description = "The user. Where the answer is repeated, a drawn `password` is absent.", body = Created),
+        (status = 201, description = "The user. Where the answer is repeated, a drawn `password` is absent.", body = WithPassword),
         (status = 409, description = "The address is another user's, or a request with this Idempotency-Key is under way."),
     ))]
 pub(crate) async fn post_user(
@@ -99,15 +83,8 @@ pub(crate) async fn post_user(
     Administrator(principal): Administrator,
     KeyedJson(attempt, body): KeyedJson<NewUser>,
 ) -> Result<Response, CreateError> {
-    let (email, role) = check(&body)?;
-    let (first, drawn) = match body.password {
-        Some(given) => (given, None),
-        None => {
-            let drawn = URL_SAFE_NO_PAD.encode(app.entropy.bytes::<18>());
-            (drawn.clone(), Some(drawn))
-        }
-    };
-    let hash = app.passwords.hash(Secret::new(first)).await?;
+    let (email, role, first) = check(body, &*app.entropy)?;
+    let hash = app.passwords.hash(first.secret.clone()).await?;
     let (tenant, now) = (principal.caller.tenant, app.clock.now());
     let row = Row {
         id: app.entropy.uuid(),
@@ -157,12 +134,15 @@ pub(crate) async fn post_user(
         )
         .await?;
     transaction.commit().await?;
-    let created = Created { password: drawn, view };
+    let created = WithPassword {
+        password: first.drawn(),
+        view,
+    };
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(created)).into_response())
 }
 
 /// Every fault at once.
-fn check(body: &NewUser) -> Result<(Email, &'static str), CreateError> {
+fn check(body: NewUser, entropy: &dyn Entropy) -> Result<(Email, &'static str, FirstPassword), CreateError> {
     let mut errors = Vec::new();
     let mut complain = |field: &str, detail: String| {
         errors.push(FieldError {
@@ -177,11 +157,11 @@ fn check(body: &NewUser) -> Result<(Email, &'static str), CreateError> {
         None => Some(name_of(Role::User)),
         Some(text) => role_name(text).map_err(|detail| complain("role", detail)).ok(),
     };
-    if let Some(Err(detail)) = body.password.as_deref().map(check_length) {
-        complain("password", detail);
-    }
-    match (email, role) {
-        (Some(email), Some(role)) if errors.is_empty() => Ok((email, role)),
+    let first = FirstPassword::choose(body.password, entropy)
+        .map_err(|detail| complain("password", detail))
+        .ok();
+    match (email, role, first) {
+        (Some(email), Some(role), Some(first)) => Ok((email, role, first)),
         _ => Err(CreateError::Fields(errors)),
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     api::{
         csv::{self, Batch},
         openapi::parameters::{ListFormat, PageQuery, UserFilters},
-        page::{Cursor, Page, page_of, timestamp},
+        page::{Cursor, Page, page_of, parse_flag, timestamp},
     },
     database::DatabaseError,
     http::{authentication::Administrator, extract::query_pairs, failure::Failure},
@@ -79,15 +79,7 @@ fn parse(role: Option<&str>, active: Option<&str>, email: Option<String>) -> Res
         });
     };
     let role = role.and_then(|text| role_name(text).map_err(|detail| complain("role", detail)).ok());
-    let active = match active {
-        None => None,
-        Some("true") => Some(true),
-        Some("false") => Some(false),
-        Some(_) => {
-            complain("active", "must be true or false".to_owned());
-            None
-        }
-    };
+    let active = active.and_then(|text| parse_flag("active", text).map_err(|error| errors.push(error)).ok());
     if errors.is_empty() {
         Ok(Filters {
             role,

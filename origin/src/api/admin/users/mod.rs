@@ -3,6 +3,7 @@
 pub(crate) mod change;
 pub(crate) mod create;
 pub(crate) mod list;
+pub(crate) mod password;
 pub(crate) mod read;
 pub(crate) mod sessions;
 
@@ -41,6 +42,19 @@ pub(crate) struct UserView {
     /// Quotas in place of those of the settings, while they hold.
     #[serde(rename = "override")]
     granted: Option<OverrideView>,
+}
+
+/// A user as administrators see one, with a password where one was drawn.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = UserWithPassword)]
+struct WithPassword {
+    /// The password that was drawn, in this one answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, pattern = "^[A-Za-z0-9_-]{24}$")]
+    password: Option<String>,
+    #[serde(flatten)]
+    view: UserView,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
