@@ -4,6 +4,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use kado_shared::{address_signature::AddressKey, tenant::TenantId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::{
     database::DatabaseError,
@@ -167,18 +168,34 @@ pub(crate) async fn check_all(connection: &mut PgConnection, sealer: &Sealer) ->
     Ok(())
 }
 
-/// Seals every active key anew with the newest secret; answers how many.
+/// A key as it is stored, which nobody else changes until the transaction ends.
+#[derive(Debug)]
+pub(crate) struct Held {
+    tenant_id: Uuid,
+    id: String,
+    sealed_key: String,
+}
+
+/// Keeps every active key from being retired until the transaction ends.
+pub(crate) async fn hold_active(connection: &mut PgConnection) -> Result<Vec<Held>, DatabaseError> {
+    Ok(sqlx::query_as!(
+        Held,
+        "select tenant_id, id, sealed_key from address_keys where retired_at is null order by tenant_id, id for update"
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Seals keys anew with the newest secret; answers how many. One that was made since they were held is not looked for:
+/// whoever retires it may wait for this.
 pub(crate) async fn reseal(
     connection: &mut PgConnection,
+    held: Vec<Held>,
     sealer: &Sealer,
     entropy: &dyn Entropy,
 ) -> Result<usize, AddressKeyError> {
-    let rows = sqlx::query!("select tenant_id, id, sealed_key from address_keys where retired_at is null for update")
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(DatabaseError::from)?;
-    let count = rows.len();
-    for row in rows {
+    let count = held.len();
+    for row in held {
         let tenant = TenantId(row.tenant_id);
         let key = open(sealer, tenant, row.id.clone(), &row.sealed_key)?;
         let sealed = sealer
@@ -199,7 +216,7 @@ pub(crate) async fn reseal(
 
 #[cfg(test)]
 mod tests {
-    use super::{AddressKeyError, MOST_ACTIVE, active, check_all, create, list, reseal, retire};
+    use super::{AddressKeyError, MOST_ACTIVE, active, check_all, create, hold_active, list, reseal, retire};
     use crate::{
         api::testing::TestApp,
         entropy::testing::CountingEntropy,
@@ -281,7 +298,8 @@ mod tests {
             "{error}"
         );
         let both = sealer(&format!("{NEW},{OLD}"));
-        assert_eq!(reseal(&mut connection, &both, &entropy).await.unwrap(), 1);
+        let held = hold_active(&mut connection).await.unwrap();
+        assert_eq!(reseal(&mut connection, held, &both, &entropy).await.unwrap(), 1);
         check_all(&mut connection, &sealer(NEW)).await.unwrap();
         assert_eq!(active(&mut connection, app.tenant, &sealer(NEW)).await.unwrap(), [key]);
     }

@@ -3,6 +3,8 @@
 //! `POST <cdnPurgeUrl>` with `{"tags": [..]}`, at most 30, and `Authorization: Bearer <cdnPurgeSecret>`: what Cloudflare's
 //! `purge_cache` takes, and small enough to be translated for any other. `Kado-Delivery` names the delivery, which may
 //! come more than once. Any 2xx confirms it; everything else is tried again, with growing pauses.
+//!
+//! Every purge is told twice: at once, and again when every edge knows of it.
 
 use axum::{
     body::Bytes,
@@ -32,6 +34,10 @@ pub(crate) const URL: &str = "cdnPurgeUrl";
 pub(crate) const SECRET: &str = "cdnPurgeSecret";
 /// Tags of one delivery.
 const MOST_TAGS: usize = 30;
+/// How long after a purge it is told again. An edge may not know of it for 5 s, and one that still answers the old picture
+/// fills the CDN with it anew, where it would stay for as long as pictures live. Told only then, everybody would be shown the
+/// old one for that long; told at once too, only who asks such an edge is.
+const AGAIN_AFTER: Span = Span::seconds(6);
 /// Time between two looks at what is due.
 const EVERY: Duration = Duration::from_secs(1);
 /// Deliveries under way at once.
@@ -96,11 +102,13 @@ pub(crate) async fn enqueue(
         return Ok(());
     }
     for tags in tags.chunks(MOST_TAGS) {
+        // Each is a delivery of its own: a receiver may drop what it has had under the same name.
         sqlx::query!(
-            "insert into purge_deliveries (tenant_id, tags, created_at, next_at) values ($1, $2, $3, $3)",
+            "insert into purge_deliveries (tenant_id, tags, created_at, next_at) values ($1, $2, $3, $3), ($1, $2, $3, $4)",
             tenant.0,
             tags,
             now,
+            now + AGAIN_AFTER,
         )
         .execute(&mut *connection)
         .await?;
@@ -242,7 +250,7 @@ async fn remove(app: &App, delivery: &Delivery) -> Result<(), DatabaseError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST_ATTEMPTS, Poster, once, pause};
+    use super::{AGAIN_AFTER, MOST_ATTEMPTS, Poster, once, pause};
     use crate::api::testing::TestApp;
     use serde_json::{Value, json};
     use std::sync::{Arc, Mutex};
@@ -316,7 +324,7 @@ mod tests {
         purge(&app, &token, json!({"source": "https://a.example/b", "preset": "menu"})).await;
         assert_eq!(
             (waiting(&app).await, cdn.heard().len()),
-            (1, 0),
+            (2, 0),
             "the purge waits for nobody"
         );
         assert_eq!(once(&app.service, &poster).await.unwrap(), 0);
@@ -330,7 +338,7 @@ mod tests {
         assert_eq!(once(&app.service, &poster).await.unwrap(), 0);
         app.clock.advance(Duration::seconds(2));
         assert_eq!(once(&app.service, &poster).await.unwrap(), 1);
-        assert_eq!(waiting(&app).await, 0);
+        assert_eq!(waiting(&app).await, 1, "that which tells it again");
         let heard = cdn.heard();
         assert_eq!(heard.len(), 3);
         let (head, body) = heard[2].split_once("\r\n\r\n").unwrap();
@@ -341,12 +349,38 @@ mod tests {
             serde_json::from_str::<Value>(body).unwrap(),
             json!({"tags": [format!("kado-{tenant}-p-menu"), format!("kado-{tenant}-s-{source}")]})
         );
-        let delivery = |text: &str| {
-            text.lines()
-                .find(|line| line.starts_with("kado-delivery"))
-                .map(str::to_owned)
-        };
         assert_eq!(delivery(&heard[0]), delivery(&heard[2]), "the same one each time");
+    }
+
+    fn delivery(heard: &str) -> &str {
+        heard.lines().find(|line| line.starts_with("kado-delivery")).unwrap()
+    }
+
+    /// An edge that does not know of the purge yet may have filled the CDN again.
+    #[tokio::test]
+    async fn a_purge_is_told_again_when_every_edge_knows_of_it_by_an_origin_that_was_started_anew_too() {
+        let cdn = Cdn::start(&[200]).await;
+        let Some((app, token, poster)) = app_behind(&cdn.url).await else {
+            return;
+        };
+        purge(&app, &token, json!({"preset": "menu"})).await;
+        assert_eq!(once(&app.service, &poster).await.unwrap(), 1, "at once");
+        // Confirmed or not, the first leaves the second alone.
+        let anew = TestApp::on(app.database().other_pools());
+        let edges_know = Duration::milliseconds(5_001);
+        anew.clock.advance(edges_know);
+        assert_eq!(once(&anew.service, &poster).await.unwrap(), 0, "not before all know");
+        anew.clock.advance(AGAIN_AFTER - edges_know);
+        assert_eq!(once(&anew.service, &poster).await.unwrap(), 1);
+        assert_eq!(waiting(&app).await, 0);
+        let heard = cdn.heard();
+        let body = |text: &str| text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        assert_eq!((heard.len(), body(&heard[0])), (2, body(&heard[1])));
+        assert_ne!(
+            delivery(&heard[0]),
+            delivery(&heard[1]),
+            "no receiver takes it for the first"
+        );
     }
 
     #[tokio::test]
@@ -392,11 +426,11 @@ mod tests {
             return;
         };
         purge(&app, &token, json!({"all": true})).await;
-        for _ in 0..MOST_ATTEMPTS {
+        for _ in 0..=MOST_ATTEMPTS {
             once(&app.service, &poster).await.unwrap();
             app.clock.advance(Duration::hours(2));
         }
-        assert_eq!((waiting(&app).await, cdn.heard().len()), (0, 13));
+        assert_eq!((waiting(&app).await, cdn.heard().len()), (0, 2 * 13));
         app.execute("delete from system_settings where name = 'cdnPurgeUrl'")
             .await;
         purge(&app, &app.admin_token().await, json!({"all": true})).await;

@@ -168,38 +168,89 @@ pub(crate) enum SecretsError {
     Database(#[from] DatabaseError),
 }
 
-/// Opens every stored secret, so that one that cannot be is noticed before it is needed; with `seal_with` it seals them
-/// anew. Answers how many there are.
-pub(crate) async fn check_secrets(
-    connection: &mut PgConnection,
-    sealer: &Sealer,
-    seal_with: Option<&dyn Entropy>,
-) -> Result<usize, SecretsError> {
-    let names: Vec<String> = SETTINGS
+/// Names of the settings that are secrets.
+fn secret_names() -> Vec<String> {
+    SETTINGS
         .iter()
         .filter(|setting| setting.secret)
         .map(|setting| setting.name.to_owned())
-        .collect();
-    let rows = sqlx::query!(
+        .collect()
+}
+
+/// A secret as it is stored.
+#[derive(Debug)]
+pub(crate) struct StoredSecret {
+    tenant_id: Option<Uuid>,
+    name: String,
+    value: Value,
+}
+
+impl StoredSecret {
+    fn open(&self, sealer: &Sealer) -> Result<Secret, SecretsError> {
+        open_secret(sealer, self.tenant_id.map(TenantId), &self.name, &self.value).map_err(|source| {
+            SecretsError::Sealed {
+                name: self.name.clone(),
+                source,
+            }
+        })
+    }
+}
+
+/// Opens every stored secret, so that one that cannot be is noticed before it is needed.
+pub(crate) async fn check_secrets(connection: &mut PgConnection, sealer: &Sealer) -> Result<(), SecretsError> {
+    let stored = sqlx::query_as!(
+        StoredSecret,
         "select tenant_id, name, value from system_settings where name = any($1)",
+        &secret_names()
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(DatabaseError::from)?;
+    for secret in stored {
+        secret.open(sealer)?;
+    }
+    Ok(())
+}
+
+/// Keeps every stored secret from being changed until the transaction ends: first as whoever changes settings does, then
+/// row by row, for what has come meanwhile.
+pub(crate) async fn hold_secrets(connection: &mut PgConnection) -> Result<Vec<StoredSecret>, DatabaseError> {
+    let names = secret_names();
+    let layers = sqlx::query_scalar!(
+        "select distinct tenant_id from system_settings where name = any($1) order by tenant_id",
         &names
     )
     .fetch_all(&mut *connection)
-    .await
-    .map_err(DatabaseError::from)?;
-    let count = rows.len();
-    for row in rows {
-        let tenant = row.tenant_id.map(TenantId);
-        let plain = open_secret(sealer, tenant, &row.name, &row.value).map_err(|source| SecretsError::Sealed {
-            name: row.name.clone(),
-            source,
-        })?;
-        let Some(entropy) = seal_with else { continue };
-        let sealed = seal_secret(sealer, tenant, &row.name, plain.expose(), entropy).ok_or(SecretsError::NoSecret)?;
+    .await?;
+    for layer in layers {
+        lock(connection, layer.map(TenantId)).await?;
+    }
+    Ok(sqlx::query_as!(
+        StoredSecret,
+        "select tenant_id, name, value from system_settings where name = any($1) order by tenant_id, name for update",
+        &names
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Seals secrets anew with the newest secret of all; answers how many. One that was set since they were held is not looked
+/// for: whoever changes it may wait for this.
+pub(crate) async fn reseal_secrets(
+    connection: &mut PgConnection,
+    held: Vec<StoredSecret>,
+    sealer: &Sealer,
+    entropy: &dyn Entropy,
+) -> Result<usize, SecretsError> {
+    let count = held.len();
+    for secret in held {
+        let (tenant, plain) = (secret.tenant_id.map(TenantId), secret.open(sealer)?);
+        let sealed =
+            seal_secret(sealer, tenant, &secret.name, plain.expose(), entropy).ok_or(SecretsError::NoSecret)?;
         sqlx::query!(
             "update system_settings set value = $3 where tenant_id is not distinct from $1 and name = $2",
-            row.tenant_id,
-            row.name,
+            secret.tenant_id,
+            secret.name,
             sealed,
         )
         .execute(&mut *connection)

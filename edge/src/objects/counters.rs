@@ -168,6 +168,9 @@ impl Counters {
                 stored: false,
             });
         let entry = &mut held.entry;
+        // Under another rule than before a fast state may become less. Storage must not bring the old one back, which would
+        // refuse whoever asks after the object was idle, again and again until it is over.
+        let mut is_lowered = false;
         // What holds only is kept in memory for as long as that lasts: a holder lives in the same process, or holds nothing
         // for longer than an idle object lives.
         let (leased, matters_until) = match &mut entry.counter {
@@ -185,7 +188,9 @@ impl Counters {
                 )
             }
             Counter::Fast(tat) => {
+                let before = tat.0;
                 let leased = entry.holds.take(tat, lease, now);
+                is_lowered = tat.0 < before;
                 (leased, gcra::matters_until(*tat))
             }
         };
@@ -195,8 +200,8 @@ impl Counters {
             Counter::Fast(_) => matters_until > now.saturating_add(EVICTION_MS),
         };
         let changed = leased.taken.granted > 0;
-        held.stored = (held.stored && !changed) || lasts;
-        let to_store = (changed && lasts).then(|| held.entry.clone());
+        held.stored = (held.stored && !changed) || lasts || is_lowered;
+        let to_store = (changed && lasts || is_lowered).then(|| held.entry.clone());
         self.hold(&take.key, held);
         Counted { leased, to_store }
     }
@@ -261,7 +266,7 @@ mod tests {
         Mode, OnFailure, Rule,
         protocol::{Lease, Take},
     };
-    use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
+    use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
     use std::collections::HashMap;
 
     fn take(key: &str, quota: u32, window_seconds: u32, mode: Mode) -> Lease {
@@ -360,7 +365,63 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_state_that_a_changed_rule_lowers_is_stored() {
+        let mut counters = Counters::default();
+        let old = take("a", 1, 60, Mode::Fast);
+        assert!(counters.count(&old, 1_000).to_store.is_some());
+        let new = take("a", 100, 1, Mode::Fast);
+        let refused = counters.count(&new, 2_000);
+        assert!(!refused.leased.taken.decision.admitted);
+        assert_eq!(refused.to_store.map(|entry| entry.until_ms), Some(3_000));
+        assert!(counters.count(&new, 2_000).to_store.is_none(), "once");
+    }
+
     proptest! {
+        /// Rules change, and the object is evicted before whoever was refused comes again: they are admitted when they were
+        /// told all the same.
+        #[test]
+        fn an_object_that_was_evicted_refuses_nobody_again_whom_it_has_told_when_to_come(
+            rules in prop::collection::vec((1_u32..2_000, 1_u32..600), 2..4),
+            steps in prop::collection::vec((0_u64..20_000, 0_usize..6, any::<bool>()), 1..100),
+        ) {
+            let (mut counters, mut storage) = (Counters::default(), None::<Entry>);
+            let (mut now, mut current) = (1_000_000, 0);
+            let evicted = |storage: &Option<Entry>, now| {
+                let mut counters = Counters::default();
+                if let Some(entry) = storage.clone().filter(|entry| entry.until_ms > now) {
+                    counters.load("a", entry);
+                }
+                counters
+            };
+            for (step, change, is_holding) in steps {
+                now += step;
+                if step >= EVICTION_MS {
+                    counters = evicted(&storage, now);
+                }
+                if change < rules.len() {
+                    current = change;
+                }
+                let (quota, window) = rules[current];
+                let mut asked = take("a", quota, window, Mode::Fast);
+                if is_holding {
+                    asked.take.wanted = quota.div_ceil(50);
+                    asked.hold_ms = 4_000;
+                }
+                let counted = counters.count(&asked, now);
+                if counted.to_store.is_some() {
+                    storage = counted.to_store;
+                }
+                let decision = counted.leased.taken.decision;
+                if !decision.admitted {
+                    let later = now + decision.reset_ms;
+                    let once = take("a", quota, window, Mode::Fast);
+                    let again = evicted(&storage, later).count(&once, later).leased.taken;
+                    prop_assert!(again.decision.admitted, "{:?} at {now}: {decision:?}, then {again:?}", asked.take.rule);
+                }
+            }
+        }
+
         /// An object that keeps almost nothing in memory decides as one that keeps all, and memory stays within its bound.
         #[test]
         fn a_bound_changes_no_decision(

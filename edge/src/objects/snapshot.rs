@@ -1,25 +1,17 @@
 //! `Snapshot`: the last configuration that an edge has seen of a host, on disk, so that a restarted edge goes on serving
 //! through an outage of the origin.
 
-use kado_shared::edge_config::EdgeConfig;
-use serde::{Deserialize, Serialize};
+mod parts;
+
+use futures_util::future::try_join_all;
+use kado_shared::{cache_key::hex, edge_config::EdgeConfig};
 use wasm_bindgen::JsValue;
 use worker::{DurableObject, Env, Request, Response, Result, State, durable_object};
 
 use crate::js;
+use parts::{HEAD, Head, Part, Stored};
 
 const NAMESPACE: &str = "SNAPSHOT";
-const KEY: &str = "snapshot";
-
-/// What is stored.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Stored {
-    /// When the origin last confirmed it, Unix milliseconds.
-    confirmed_ms: u64,
-    /// The document as the origin sent it.
-    json: String,
-}
 
 /// The object; one per host.
 #[durable_object(fetch)]
@@ -35,14 +27,55 @@ impl DurableObject for Snapshot {
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         if request.method() == worker::Method::Put {
             let stored: Stored = request.json().await?;
-            self.state.storage().put(KEY, stored).await?;
+            self.write(&stored).await?;
             return Response::empty();
         }
-        match self.state.storage().get::<Stored>(KEY).await? {
-            Some(stored) => Response::from_json(&stored),
-            None => Response::error("none", 404),
+        match self.read().await {
+            Ok(Some(stored)) => Response::from_json(&stored),
+            Ok(None) => Response::error("none", 404),
+            Err(error) => {
+                crate::log::line(
+                    &serde_json::json!({ "level": "error", "event": "snapshot-broken", "message": error.to_string() }),
+                );
+                Response::error("broken", 500)
+            }
         }
     }
+}
+
+impl Snapshot {
+    /// Puts a document in the standing one's place: its parts first, then its head, and then the other's parts go. The
+    /// runtime lets no other request in while storage is waited for; would it, the parts' generations told.
+    async fn write(&self, stored: &Stored) -> Result<()> {
+        let storage = self.state.storage();
+        // One that cannot be read stands for none.
+        let standing = storage.get::<Head>(HEAD).await.ok().flatten();
+        let generation = hex(&js::random::<8>()?);
+        let (head, parts) = parts::split(stored, standing.as_ref(), &generation).map_err(described)?;
+        let left = head.keys_after(standing.as_ref());
+        let keys = head.keys();
+        let puts = keys.iter().zip(parts).map(|(key, part)| storage.put(key, part));
+        try_join_all(puts).await?;
+        storage.put(HEAD, head).await?;
+        if !left.is_empty() {
+            storage.delete_multiple(left).await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<Option<Stored>> {
+        let storage = self.state.storage();
+        let Some(head) = storage.get::<Head>(HEAD).await? else {
+            return Ok(None);
+        };
+        let keys = head.keys();
+        let parts = try_join_all(keys.iter().map(|key| storage.get::<Part>(key))).await?;
+        parts::join(head, parts).map(Some).map_err(described)
+    }
+}
+
+fn described(error: impl std::error::Error) -> worker::Error {
+    worker::Error::RustError(error.to_string())
 }
 
 /// Stores a host's snapshot. A failure costs nothing but the memory of it, so it is logged and no more.

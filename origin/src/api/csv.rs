@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
+use std::borrow::Cow;
 
 use super::page::Cursor;
 use crate::http::failure::{Failure, chain};
@@ -60,27 +61,50 @@ pub(crate) fn is_wanted(format: Option<&str>, headers: &HeaderMap) -> Result<boo
     }
 }
 
-/// One line. A cell that a spreadsheet would take for a formula is quoted with an apostrophe, which makes it text.
+/// What begins a formula.
+const FORMULA: [char; 4] = ['=', '+', '-', '@'];
+/// What ends a cell where cells are separated by semicolons or tabs. Such a reader knows quotes only at a cell's very
+/// beginning, which ours are not for it, and so splits what is quoted.
+const FOREIGN_ENDS: [char; 4] = [';', '\t', '\r', '\n'];
+
+/// One line. A cell that a spreadsheet would take for a formula is quoted with an apostrophe, which makes it text, and so is
+/// what a spreadsheet with other separators would take for a cell that is one.
 pub(crate) fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
     let mut line = String::new();
     for (index, cell) in cells.into_iter().enumerate() {
         if index > 0 {
             line.push(',');
         }
-        let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
-        if formula || cell.contains([',', '"', '\r', '\n']) {
+        let cell = without_formulas(cell);
+        if matches!(cell, Cow::Owned(_)) || cell.contains([',', '"']) {
             line.push('"');
-            if formula {
-                line.push('\'');
-            }
             line.push_str(&cell.replace('"', "\"\""));
             line.push('"');
         } else {
-            line.push_str(cell);
+            line.push_str(&cell);
         }
     }
     line.push_str("\r\n");
     line
+}
+
+/// The cell as it is, or, where it has to be quoted, with an apostrophe in front of every formula: at its beginning, and
+/// wherever a reader with other separators begins a cell. Quotes and spaces may stand before it: doubled, such a reader takes
+/// quotes for nothing, and some trim.
+fn without_formulas(cell: &str) -> Cow<'_, str> {
+    let is_formula = |text: &str| text.trim_start_matches(['"', ' ']).starts_with(FORMULA);
+    let mut at_start = is_formula(cell) || cell.starts_with(['\t', '\r', '\n']);
+    if !at_start && !cell.contains(FOREIGN_ENDS) {
+        return Cow::Borrowed(cell);
+    }
+    let mut text = String::with_capacity(cell.len() + 1);
+    for part in cell.split_inclusive(FOREIGN_ENDS) {
+        if std::mem::take(&mut at_start) || is_formula(part) {
+            text.push('\'');
+        }
+        text.push_str(part);
+    }
+    Cow::Owned(text)
 }
 
 /// What is left to send.
@@ -134,6 +158,7 @@ struct Cut(String);
 mod tests {
     use super::{is_wanted, line};
     use axum::http::{HeaderMap, HeaderValue};
+    use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 
     #[test]
     fn no_cell_is_a_formula_and_every_cell_comes_back() {
@@ -146,11 +171,56 @@ mod tests {
             ("+1", "\"'+1\""),
             ("-1", "\"'-1\""),
             ("@SUM(A1)", "\"'@SUM(A1)\""),
-            ("\t=1", "\"'\t=1\""),
-            ("\r=1", "\"'\r=1\""),
+            ("\t=1", "\"'\t'=1\""),
+            ("\r=1", "\"'\r'=1\""),
             ("=HYPERLINK(\"a\")", "\"'=HYPERLINK(\"\"a\"\")\""),
+            ("Mozilla/5.0 (X11; Linux)", "\"Mozilla/5.0 (X11; Linux)\""),
+            ("a;=1+1;b", "\"a;'=1+1;b\""),
+            ("a;\"=1+1", "\"a;'\"\"=1+1\""),
+            (" =1+1", "\"' =1+1\""),
         ] {
             assert_eq!(line(["a", cell]), format!("a,{written}\r\n"));
+        }
+    }
+
+    /// Cells as somebody reads them whose separator is this: quotes count at a cell's beginning only.
+    fn read(text: &str, separator: char) -> Vec<String> {
+        let (mut cells, mut cell, mut rest) = (Vec::new(), String::new(), text.chars().peekable());
+        let (mut quoted, mut begun) = (false, false);
+        while let Some(c) = rest.next() {
+            match c {
+                '"' if quoted && rest.peek() == Some(&'"') => cell.extend(rest.next()),
+                '"' if quoted => quoted = false,
+                '"' if !begun => quoted = true,
+                c if !quoted && (c == separator || c == '\r' || c == '\n') => {
+                    cells.push(std::mem::take(&mut cell));
+                    begun = false;
+                    continue;
+                }
+                c => cell.push(c),
+            }
+            begun = true;
+        }
+        cells.push(cell);
+        cells
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_finds_a_formula_whatever_separates_his_cells(
+            cells in prop::collection::vec("[=+@a1,;\t\r\n\"' -]{0,12}", 1..5),
+        ) {
+            let text = line(cells.iter().map(String::as_str));
+            for separator in [',', ';', '\t'] {
+                for cell in read(&text, separator) {
+                    let is_formula = cell.trim_start_matches(' ').starts_with(['=', '+', '-', '@']);
+                    prop_assert!(!is_formula, "{cell:?} of {text:?} by {separator:?}");
+                }
+            }
+            // By its own rules every cell is as it was, but for apostrophes.
+            let without = |cell: &str| cell.replace('\'', "");
+            let back: Vec<_> = read(text.trim_end_matches("\r\n"), ',').iter().map(|cell| without(cell)).collect();
+            prop_assert_eq!(back, cells.iter().map(|cell| without(cell)).collect::<Vec<_>>());
         }
     }
 

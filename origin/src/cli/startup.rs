@@ -101,8 +101,8 @@ async fn steps(app: &App) -> Result<(), Step> {
         Err(AddressKeyError::Database(error)) => return Err(error.into()),
         Err(error) => return Err(Step::Never(Refusal::AddressKeys(error))),
     }
-    match settings::check_secrets(&mut system, &app.settings_sealer, None).await {
-        Ok(_) => {}
+    match settings::check_secrets(&mut system, &app.settings_sealer).await {
+        Ok(()) => {}
         Err(SecretsError::Database(error)) => return Err(error.into()),
         Err(error) => return Err(Step::Never(Refusal::Settings(error))),
     }

@@ -82,7 +82,7 @@ pub(crate) async fn hold(connection: &mut PgConnection) -> Result<(), RotationEr
 }
 
 /// Keeps other changes of keys off until the transaction ends; reading goes on.
-async fn lock(connection: &mut PgConnection) -> Result<(), RotationError> {
+pub(crate) async fn lock(connection: &mut PgConnection) -> Result<(), RotationError> {
     sqlx::query!("lock table signing_keys in share row exclusive mode")
         .execute(connection)
         .await?;

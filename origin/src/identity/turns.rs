@@ -60,8 +60,10 @@ impl Drop for Turn<'_> {
 #[cfg(test)]
 mod tests {
     use super::Turns;
+    use crate::api::testing::{TestApp, png};
     use futures_util::future::join_all;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
     use uuid::Uuid;
 
     #[tokio::test]
@@ -92,10 +94,44 @@ mod tests {
         let turns = Turns::default();
         let session = Uuid::from_u128(1);
         let held = turns.wait(session).await;
-        let given_up = tokio::time::timeout(std::time::Duration::from_millis(1), turns.wait(session)).await;
+        let given_up = tokio::time::timeout(Duration::from_millis(1), turns.wait(session)).await;
         assert!(given_up.is_err());
         drop(held);
         assert!(turns.lock().is_empty());
         drop(turns.wait(session).await);
+    }
+
+    /// Each waits for the row that its user is counted in. Would it do so on a connection, nobody else had any.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn uploads_of_one_user_at_once_leave_connections_to_others() {
+        /// More than twice the connections of the pool.
+        const UPLOADS: u32 = 12;
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let Some(app) = TestApp::start().await else { return };
+        let (token, other) = (app.user_token("user@localhost").await, app.admin_token().await);
+        assert_eq!(app.upload(&token, png(1, 1)).await.status, 201);
+        let mut row = app.database().superuser().begin().await.unwrap();
+        sqlx::query("select from usage_records where action = 'IMAGE_PROCESS' for update")
+            .execute(&mut *row)
+            .await
+            .unwrap();
+        let uploads = join_all((1..=UPLOADS).map(|n| app.upload(&token, png(2, n))));
+        let others = async {
+            // What is announced waits next.
+            let announced = async {
+                while app.count("select count(*) from blobs").await < i64::from(1 + UPLOADS) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let announced = tokio::time::timeout(PATIENCE, announced).await;
+            announced.expect("uploads that wait keep none from arriving");
+            for _ in 0..20 {
+                let answer = tokio::time::timeout(PATIENCE, app.get_as(&other, "/api/images")).await;
+                assert_eq!(answer.expect("others are served").status, 200);
+            }
+            row.commit().await.unwrap();
+        };
+        let (uploads, ()) = tokio::join!(uploads, others);
+        assert!(uploads.iter().all(|answer| answer.status == 201));
     }
 }

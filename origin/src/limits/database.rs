@@ -101,13 +101,41 @@ pub(crate) async fn sweep(database: &Database) -> Result<u64, DatabaseError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{sweep, take};
+    use super::{Counter, sweep, take};
     use crate::testing::TestDatabase;
     use kado_shared::{
         limits::{Mode, OnFailure, Rule, protocol::Take},
         tenant::TenantId,
     };
+    use proptest::prelude::{any, prop, prop_assert, proptest};
     use uuid::Uuid;
+
+    proptest! {
+        /// The row is all that is known of a key, and the rule may be another each time.
+        #[test]
+        fn a_changed_rule_refuses_nobody_for_longer_than_it_says(
+            rules in prop::collection::vec((1_u32..=10_000, 1_u32..=3_600, any::<bool>()), 2..4),
+            steps in prop::collection::vec((0_u64..9_000, 0_usize..12), 1..60),
+        ) {
+            let (mut state, mut now, mut current) = (serde_json::Value::Null, 1_800_000_000_000, 0);
+            for (step, change) in steps {
+                now += step;
+                current = if change < rules.len() { change } else { current };
+                let (quota, window_seconds, is_strict) = rules[current];
+                let mode = if is_strict { Mode::Strict } else { Mode::Fast };
+                let mut take = request("client", quota, mode);
+                take.rule.window_seconds = window_seconds;
+                let mut counter = Counter::read(state, mode);
+                let (taken, _) = counter.take(&take, now);
+                state = serde_json::to_value(&counter).unwrap();
+                if !taken.decision.admitted {
+                    let later = now + taken.decision.reset_ms;
+                    let (again, _) = Counter::read(state.clone(), mode).take(&take, later);
+                    prop_assert!(again.decision.admitted, "{take:?} at {now}: {taken:?}, then {again:?}");
+                }
+            }
+        }
+    }
 
     fn request(key: &str, quota: u32, mode: Mode) -> Take {
         Take {

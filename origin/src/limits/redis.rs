@@ -119,14 +119,19 @@ mod tests {
         }
     }
 
-    /// Steps of a client: time that passes (it may go back), units wanted, and whether the quota is halved meanwhile.
-    fn steps() -> impl Strategy<Value = (bool, u32, u32, Vec<(i64, u32, bool)>)> {
-        (
-            any::<bool>(),
-            1_u32..40,
-            30_u32..90,
-            prop::collection::vec((-2_000_i64..9_000, 1_u32..6, any::<bool>()), 1..60),
-        )
+    /// Rules of a client, of which one after another is in force, and its steps: time that passes (it may go back), units
+    /// wanted, and which rule is in force from then on, if it changes.
+    type Case = (bool, [(u32, u32); 3], Vec<(i64, u32, usize)>);
+
+    fn cases() -> impl Strategy<Value = Case> {
+        let near = (1_u32..40, 30_u32..90);
+        // From a few in an hour to many thousands in a second.
+        let far = (1_u32..=10_000, 1_u32..=3_600);
+        let steps = prop::collection::vec((-2_000_i64..9_000, 1_u32..6, 0_usize..12), 1..60);
+        (any::<bool>(), near, far, steps).prop_map(|(is_strict, near, far, steps)| {
+            let halved = (near.0.div_ceil(2), near.1);
+            (is_strict, [near, halved, far], steps)
+        })
     }
 
     #[tokio::test]
@@ -135,14 +140,19 @@ mod tests {
         let redis = Redis::new(&server.address()).unwrap();
         let mut runner = TestRunner::deterministic();
         for case in 0..60_u128 {
-            let (is_strict, quota, window_seconds, steps) = steps().new_tree(&mut runner).unwrap().current();
-            let (mut pure, mut now) = (Pure::default(), 1_800_000_000_000_u64);
-            for (number, (step, wanted, halved)) in steps.into_iter().enumerate() {
+            let (is_strict, rules, steps) = cases().new_tree(&mut runner).unwrap().current();
+            let (mut pure, mut now, mut current) = (Pure::default(), 1_800_000_000_000_u64, 0);
+            let tenant = TenantId(Uuid::from_u128(case));
+            for (number, (step, wanted, change)) in steps.into_iter().enumerate() {
                 now = now.saturating_add_signed(step);
+                if change < rules.len() {
+                    current = change;
+                }
+                let (quota, window_seconds) = rules[current];
                 let take = Take {
                     key: "client".to_owned(),
                     rule: Rule {
-                        quota: if halved { quota.div_ceil(2) } else { quota },
+                        quota,
                         window_seconds,
                         mode: if is_strict { Mode::Strict } else { Mode::Fast },
                         on_failure: OnFailure::Open,
@@ -150,14 +160,22 @@ mod tests {
                     },
                     wanted: if is_strict { 1 } else { wanted },
                 };
-                let decided = take_at(&redis, TenantId(Uuid::from_u128(case)), &take, Some(now))
-                    .await
-                    .unwrap();
+                let decided = take_at(&redis, tenant, &take, Some(now)).await.unwrap();
                 assert_eq!(
                     decided,
                     pure.take(&take, now),
                     "case {case}, step {number}: {take:?} at {now}"
                 );
+                // Whatever rule was in force before, its refusal ends when this one says.
+                if !is_strict && !decided.decision.admitted {
+                    now += decided.decision.reset_ms;
+                    let again = take_at(&redis, tenant, &take, Some(now)).await.unwrap();
+                    assert_eq!(again, pure.take(&take, now), "case {case}, after step {number}");
+                    assert!(
+                        again.decision.admitted,
+                        "case {case}, after step {number}: {take:?} at {now}"
+                    );
+                }
             }
         }
     }

@@ -21,7 +21,8 @@ pub fn take(state: &mut Tat, rule: &Rule, wanted: u32, now_ms: u64) -> (u32, Dec
     let now = now_ms.saturating_mul(1000);
     let interval = interval_us(rule);
     let burst = interval.saturating_mul(u64::from(rule.quota));
-    // A lowered limit must not leave a key blocked for longer than the new limit's own window.
+    // A changed limit must not leave a key blocked for longer than its own window. So the state may become less, and a store
+    // that keeps the greater one would have it block again.
     let tat = state.0.max(now).min(now.saturating_add(burst));
     let fitting = now.saturating_add(burst).saturating_sub(tat) / interval;
     let granted = u32::try_from(fitting).unwrap_or(u32::MAX).min(wanted);
@@ -66,12 +67,15 @@ impl Holds {
     /// Admits as [`take`] does, with what is held in its place, and holds all that is granted beyond the first.
     ///
     /// At most a quarter of the quota is held: who asks beyond that gets one. Holders that never come back withhold no
-    /// more than that, until their time is over.
+    /// more than that, until their time is over. Where more is held, it was granted under a rule that is no longer in force,
+    /// and is void too: at their new interval so many units would refuse everybody until their time is over.
     pub fn take(&mut self, state: &mut Tat, lease: &Lease, now_ms: u64) -> Leased {
         let Take { rule, mut wanted, .. } = lease.take;
-        if self.until_ms <= now_ms {
+        let most = rule.quota / 4;
+        if self.until_ms <= now_ms || self.units > most {
             *self = Self {
-                since_ms: now_ms,
+                // Never as before: nobody returns what is void.
+                since_ms: now_ms.max(self.since_ms.saturating_add(1)),
                 ..Self::default()
             };
         }
@@ -82,7 +86,7 @@ impl Holds {
         }
         let holds = lease.hold_ms > 0;
         if holds {
-            let room = (rule.quota / 4).saturating_sub(self.units);
+            let room = most.saturating_sub(self.units);
             wanted = wanted.min(room.saturating_add(1));
         }
         let (granted, decision) = take(state, &rule, wanted, now_ms);
@@ -120,7 +124,7 @@ mod tests {
         Mode, OnFailure, Rule,
         protocol::{Lease, Leased, Take, Taken},
     };
-    use proptest::prelude::{prop, prop_assert, proptest};
+    use proptest::prelude::{any, prop, prop_assert, proptest};
 
     fn rule(quota: u32, window_seconds: u32) -> Rule {
         Rule {
@@ -195,7 +199,55 @@ mod tests {
         assert!(decision.reset_ms <= 10_000);
     }
 
+    #[test]
+    fn what_was_held_under_a_larger_quota_blocks_nobody_under_a_smaller_one() {
+        let (large, small) = (rule(100_000, 60), rule(300, 60));
+        let (mut state, mut holds) = (Tat::default(), Holds::default());
+        let granted = holds.take(&mut state, &lease(large, 2_000, (0, 0), 60_000), 1_000_000);
+        assert_eq!((granted.taken.granted, granted.held), (2_000, 1_999));
+        let asked = holds.take(&mut state, &lease(small, 6, (0, 0), 60_000), 1_000_000);
+        assert_eq!((asked.taken.granted, asked.held), (6, 5));
+        // What comes back late is not taken for what is held now.
+        assert_ne!(asked.held_since_ms, granted.held_since_ms);
+        let late = lease(small, 6, (1_999, granted.held_since_ms), 60_000);
+        holds.take(&mut state, &late, 1_000_001);
+        assert_eq!(holds.units, 10);
+    }
+
     proptest! {
+        /// Rules change while several ask, some of whom hold units and know of the change later. Whoever is refused is
+        /// admitted when they were told, within the window of the rule that refused.
+        #[test]
+        fn a_changed_rule_refuses_nobody_for_longer_than_its_own_window(
+            rules in prop::collection::vec((1_u32..=100_000, 1_u32..=3_600), 2..5),
+            steps in prop::collection::vec((0_u64..3_000, 0_usize..40, 0_u32..3_000, any::<bool>()), 1..200),
+        ) {
+            let (mut state, mut holds, mut held) = (Tat::default(), Holds::default(), [(0, 0); 3]);
+            let (mut now, mut current) = (1_000_000_u64, 0);
+            for (step, change, wanted, is_holding) in steps {
+                now += step;
+                if change < rules.len() {
+                    current = change;
+                }
+                let (quota, window) = rules[current];
+                let rule = rule(quota, window);
+                let holder = &mut held[change % 3];
+                let hold_ms = if is_holding { 60_000 } else { 0 };
+                let asked = lease(rule, wanted.clamp(1, quota), std::mem::take(holder), hold_ms);
+                let leased = holds.take(&mut state, &asked, now);
+                *holder = (leased.held, leased.held_since_ms);
+                let decision = leased.taken.decision;
+                if !decision.admitted {
+                    // The interval is rounded up to microseconds.
+                    let longest = rule.window_ms() + u64::from(quota).div_ceil(1_000);
+                    prop_assert!(decision.reset_ms <= longest, "{} of {longest} ms", decision.reset_ms);
+                    let (mut state, mut holds) = (state, holds);
+                    let again = holds.take(&mut state, &lease(rule, 1, (0, 0), 0), now + decision.reset_ms);
+                    prop_assert!(again.taken.decision.admitted, "{rule:?} at {now}: {decision:?}, then {again:?}");
+                }
+            }
+        }
+
         /// Several holders use what they were granted whenever they like, within its time: over any stretch there are never
         /// more admissions than the burst and the rate of that stretch.
         #[test]

@@ -200,7 +200,7 @@ fn next_lease(known: Option<&mut Local>, rule: &Rule, holds: bool, now: u64) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::{HOLD_MS, Local, merge, next_lease};
+    use super::{HOLD_MS, Local, decide, merge, next_lease, note, refuse};
     use kado_shared::limits::{
         Decision, Mode, OnFailure, Rule,
         gcra::{Holds, Tat},
@@ -337,6 +337,32 @@ mod tests {
         let known = answered_with(None, FAST, taken, 1, 5);
         assert_eq!(known.refusal(104).map(|refused| refused.reset_ms), Some(1));
         assert_eq!(known.refusal(105), None);
+    }
+
+    #[test]
+    fn who_is_remembered_as_blocked_is_so_under_no_other_rule() {
+        let refused = Taken {
+            granted: 0,
+            decision: Decision {
+                admitted: false,
+                remaining: 0,
+                reset_ms: 60_000,
+            },
+        };
+        let leased = Leased {
+            taken: refused,
+            held: 0,
+            held_since_ms: 0,
+        };
+        note("blocked".to_owned(), FAST, leased, &lease(FAST, 1), 1_000);
+        assert!(refuse("blocked", &FAST, 2_000).is_some() && decide("blocked", &FAST, 2_000).is_some());
+        let changed = Rule {
+            quota: 100_000,
+            window_seconds: 1,
+            ..FAST
+        };
+        let told = (refuse("blocked", &changed, 2_000), decide("blocked", &changed, 2_000));
+        assert_eq!(told, (None, None), "the object decides");
     }
 
     /// A client that comes every five seconds is asked about once in twelve times, and its object has held as many units as

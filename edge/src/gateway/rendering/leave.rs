@@ -32,19 +32,79 @@ impl Ticket {
         })
     }
 
-    /// Whether it need not be asked for again.
-    pub(super) fn is_unwanted(&self) -> bool {
-        self.is_unwanted.get()
-    }
-
     /// Notes that the job was given up before it began. Only who has its answer knows that.
     pub(super) fn leave(&self) {
         self.is_left.set(true);
     }
 
+    /// Whether it need not be asked for again.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.is_unwanted.get()
+    }
+
     /// Whether the job was given up before it began.
     pub(super) fn is_left(&self) -> bool {
         self.is_left.get()
+    }
+}
+
+/// What the transform role said to a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// The dispatcher: the job was given up while it queued.
+    pub(super) given_up: bool,
+    /// An isolate on Cloudflare: it is at another one.
+    pub(super) at_work: bool,
+    /// There is time to ask again.
+    pub(super) in_time: bool,
+}
+
+/// What becomes of a job after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The answer is its.
+    Take,
+    /// It was given up before it began.
+    GiveUp,
+    AskAgain,
+}
+
+impl Heard {
+    /// Without a ticket nobody can leave. On Cloudflare, where no dispatcher queues, whoever asks a busy isolate again is the
+    /// queue, and looks first whether anybody still wants it.
+    pub(super) const fn next(self, is_unwanted: bool) -> Next {
+        let Self {
+            given_up,
+            at_work,
+            in_time,
+        } = self;
+        if given_up || at_work && is_unwanted {
+            Next::GiveUp
+        } else if at_work && in_time {
+            Next::AskAgain
+        } else {
+            Next::Take
+        }
+    }
+}
+
+/// What is done when a client has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Others wait for the picture, or may.
+    Nothing,
+    /// The ticket says it: whoever asks again looks there.
+    Note,
+    /// The dispatcher is told as well, which has the job in its queue.
+    Tell,
+}
+
+/// `alone` says whether nobody else waits; where that is not known, somebody may.
+const fn left(alone: Option<bool>, has_dispatcher: bool) -> Left {
+    match (alone, has_dispatcher) {
+        (None | Some(false), _) => Left::Nothing,
+        (Some(true), false) => Left::Note,
+        (Some(true), true) => Left::Tell,
     }
 }
 
@@ -59,16 +119,15 @@ pub(super) async fn when_the_client_leaves(
     if js::client_left(request).await.is_err() {
         return;
     }
-    if let Some(lease) = lease {
-        // An object that does not answer may have others waiting.
-        let alone = flight::is_alone(&gateway.env, &order.key, lease, gateway.one_object_per_key()).await;
-        if !alone.unwrap_or(false) {
-            return;
-        }
-    }
-    ticket.is_unwanted.set(true);
-    if gateway.one_object_per_key() {
-        // No dispatcher: the queue is whoever asks a busy isolate again, and that one looks here first.
+    let alone = match lease {
+        Some(lease) => flight::is_alone(&gateway.env, &order.key, lease, gateway.one_object_per_key())
+            .await
+            .ok(),
+        None => Some(true),
+    };
+    let left = left(alone, !gateway.one_object_per_key());
+    ticket.is_unwanted.set(left != Left::Nothing);
+    if left != Left::Tell {
         return;
     }
     let asked = async {
@@ -82,5 +141,44 @@ pub(super) async fn when_the_client_leaves(
         crate::log::line(
             &serde_json::json!({ "level": "warn", "event": "queue-not-left", "message": js::describe(&error) }),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Heard, Left, Next, left};
+
+    #[test]
+    fn a_job_is_given_up_where_nobody_else_waits_and_its_queue_is_told_if_it_has_one() {
+        for has_dispatcher in [true, false] {
+            assert_eq!(left(Some(false), has_dispatcher), Left::Nothing);
+            assert_eq!(left(None, has_dispatcher), Left::Nothing, "the object did not answer");
+        }
+        assert_eq!(left(Some(true), true), Left::Tell);
+        assert_eq!(left(Some(true), false), Left::Note, "on Cloudflare");
+    }
+
+    #[test]
+    fn a_busy_isolate_is_asked_again_in_time_by_who_is_still_wanted() {
+        let busy = Heard {
+            at_work: true,
+            in_time: true,
+            ..Heard::default()
+        };
+        assert_eq!(busy.next(false), Next::AskAgain);
+        assert_eq!(busy.next(true), Next::GiveUp, "the client has left");
+        let late = Heard { in_time: false, ..busy };
+        assert_eq!((late.next(false), late.next(true)), (Next::Take, Next::GiveUp));
+    }
+
+    #[test]
+    fn what_has_begun_is_taken_whoever_has_left_and_the_dispatcher_says_what_has_not() {
+        let made = Heard {
+            in_time: true,
+            ..Heard::default()
+        };
+        assert_eq!((made.next(true), made.next(false)), (Next::Take, Next::Take));
+        let given_up = Heard { given_up: true, ..made };
+        assert_eq!(given_up.next(true), Next::GiveUp);
     }
 }

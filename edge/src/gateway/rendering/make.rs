@@ -17,7 +17,7 @@ use wasm_bindgen::JsValue;
 use web_sys::Response;
 use worker::Delay;
 
-use super::leave::Ticket;
+use super::leave::{Heard, Next, Ticket};
 use super::{BEGUN, Entry, FRESH, Order, Origin, STALE};
 use crate::{
     answer::{Answer, Refusal},
@@ -164,12 +164,20 @@ async fn ask(gateway: &Gateway, job: &TransformJob, ticket: Option<&Ticket>) -> 
         let says = |name: &str| response.headers().has(name).unwrap_or(false);
         // A role that is misconfigured answers 503 too, and does not say when to ask again.
         let at_work = gateway.one_object_per_key() && response.status() == 503 && says("retry-after");
-        if let Some(ticket) = ticket.filter(|ticket| says(KADO_GIVEN_UP) || at_work && ticket.is_unwanted()) {
-            ticket.leave();
-            return Ok(response);
-        }
-        if !(at_work && js::now_ms() < until_ms) {
-            return Ok(response);
+        let heard = Heard {
+            given_up: ticket.is_some() && says(KADO_GIVEN_UP),
+            at_work,
+            in_time: js::now_ms() < until_ms,
+        };
+        match heard.next(ticket.is_some_and(Ticket::is_unwanted)) {
+            Next::Take => return Ok(response),
+            Next::GiveUp => {
+                if let Some(ticket) = ticket {
+                    ticket.leave();
+                }
+                return Ok(response);
+            }
+            Next::AskAgain => {}
         }
         if let Some(body) = response.body() {
             // Whether the role heard of it changes nothing here.

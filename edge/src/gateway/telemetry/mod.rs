@@ -8,11 +8,7 @@ pub(super) mod record;
 pub(super) mod scrape;
 pub(crate) mod spans;
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::HashMap, time::Duration};
 
 use kado_shared::{
     event::{self, Count, Counts},
@@ -104,8 +100,31 @@ struct Tally {
 
 thread_local! {
     static TALLY: RefCell<Tally> = RefCell::default();
-    /// When a report was begun that has not been made, Unix milliseconds; 0 where none is.
-    static REPORTING_MS: Cell<u64> = const { Cell::new(0) };
+    static REPORTING: RefCell<Reporting> = RefCell::default();
+}
+
+/// When reports are made: what is counted within [`REPORT_EVERY_MS`] of the first count is one.
+#[derive(Debug, Default)]
+struct Reporting {
+    /// When one was begun that has not been made, Unix milliseconds.
+    begun_ms: Option<u64>,
+}
+
+impl Reporting {
+    /// Begins a report, unless nothing waits or one is under way that will be made: how long to gather for it.
+    fn begin(&mut self, waits: bool, now: u64) -> Option<Duration> {
+        let is_late = |begun: u64| now.saturating_sub(begun) >= REPORT_LATE_MS;
+        if !waits || !self.begun_ms.is_none_or(is_late) {
+            return None;
+        }
+        self.begun_ms = Some(now);
+        Some(Duration::from_millis(REPORT_EVERY_MS))
+    }
+
+    /// It is being made; what is counted from now on is the next one's.
+    const fn make(&mut self) {
+        self.begun_ms = None;
+    }
 }
 
 /// Counts something for a tenant; an empty tenant is none. `labels` are the values of the family's labels.
@@ -163,13 +182,12 @@ pub(super) fn answered(gateway: &Gateway, exchange: &Exchange, context: &Context
         durations.observe(seconds, Some(exemplar));
     });
     let waits = TALLY.with_borrow(|tally| !tally.waiting.is_empty());
-    if waits && now.saturating_sub(REPORTING_MS.get()) >= REPORT_LATE_MS {
-        REPORTING_MS.set(now);
+    if let Some(gathering) = REPORTING.with_borrow_mut(|reporting| reporting.begin(waits, now)) {
         let gateway = gateway.clone();
         // What comes until then goes with it, and the last request of an hour is reported as soon as any.
         context.wait_until(async move {
-            Delay::from(Duration::from_millis(REPORT_EVERY_MS)).await;
-            REPORTING_MS.set(0);
+            Delay::from(gathering).await;
+            REPORTING.with_borrow_mut(Reporting::make);
             let now = js::now_ms();
             let (counts, spans) = (take_reports(now), spans::take_reports(now));
             report(&gateway, counts.iter().map(|report| (report.id, report))).await;
@@ -252,7 +270,7 @@ async fn report<'a, R: Serialize + 'a>(gateway: &Gateway, reports: impl Iterator
 
 #[cfg(test)]
 mod tests {
-    use super::{CACHE, LIMITS, REQUESTS, TALLY, count, name};
+    use super::{CACHE, LIMITS, REQUESTS, Reporting, TALLY, count, name};
     use kado_shared::event::is_name;
 
     #[test]
@@ -270,6 +288,34 @@ mod tests {
             assert_eq!(name, wanted);
             assert!(is_name(&name));
         }
+    }
+
+    /// One that is answered every millisecond of a minute, whose reports are made when they are due.
+    #[test]
+    fn a_busy_isolate_reports_every_five_seconds_and_an_idle_one_never() {
+        let (mut reporting, mut due_ms, mut reports) = (Reporting::default(), None, 0);
+        for now in 1_000_000..1_060_000_u64 {
+            if due_ms == Some(now) {
+                reporting.make();
+                reports += 1;
+                due_ms = None;
+            }
+            if let Some(gathering) = reporting.begin(true, now) {
+                assert_eq!((due_ms, gathering.as_millis()), (None, 5_000), "one at a time");
+                due_ms = Some(now + 5_000);
+            }
+        }
+        assert_eq!(reports, 11, "the twelfth is due after the minute");
+        assert_eq!(Reporting::default().begin(false, 1_000_000), None);
+    }
+
+    #[test]
+    fn a_report_that_the_runtime_has_ended_is_begun_anew() {
+        let mut reporting = Reporting::default();
+        assert!(reporting.begin(true, 1_000_000).is_some());
+        assert_eq!(reporting.begin(true, 1_014_999), None);
+        assert!(reporting.begin(true, 1_015_000).is_some());
+        assert_eq!(reporting.begin(true, 1_015_001), None);
     }
 
     #[test]

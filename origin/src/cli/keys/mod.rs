@@ -1,29 +1,24 @@
 //! `kado keys list|rotate|retire|drill|reseal`: the keys that access tokens are signed with.
 
 mod drill;
+mod reseal;
 mod retire;
 mod rotate;
 
 use clap::Subcommand;
 use kado_shared::secret::Secret;
 use serde_json::{Value, json};
-use sqlx::Connection;
 use std::process::ExitCode;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{CommandError, configuration::check_secret, connect::DatabaseArgs, say};
 use crate::{
-    address_keys,
-    audit::{self, Actor, Entry},
-    clock::{Clock, SystemClock},
-    database::DatabaseError,
-    entropy::SystemEntropy,
+    audit::{Actor, Entry},
     identity::{
         key_rotation::{self, Listed, RotationError},
-        keyring::{self, KeyringError},
+        keyring::KeyringError,
     },
     seal::{Purpose, Sealer},
-    settings,
 };
 
 /// Flags of `kado keys`.
@@ -97,7 +92,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, CommandError> {
         Action::Rotate(args) => rotate::run(&args).await?,
         Action::Retire(args) => retire::run(&args).await?,
         Action::Drill(args) => return drill::run(&args).await,
-        Action::Reseal { secrets, database } => reseal(&secrets.checked()?, &database).await?,
+        Action::Reseal { secrets, database } => reseal::run(&secrets, &database).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -153,25 +148,4 @@ fn entry<'a>(action: &'a str, target: Option<&str>, at: OffsetDateTime) -> Entry
         request_id: None,
         client_ip: None,
     }
-}
-
-async fn reseal(secret: &Secret, database: &DatabaseArgs) -> Result<(), CommandError> {
-    let sealer = Sealer::new(secret, Purpose::SIGNING_KEYS);
-    let mut connection = database.connect_as_system("keys reseal").await?;
-    let mut transaction = connection.begin().await.map_err(DatabaseError::from)?;
-    let mut count = keyring::reseal(&mut transaction, &sealer, &SystemEntropy)
-        .await
-        .map_err(|error| CommandError::configuration(&error))?;
-    let sealer = Sealer::new(secret, Purpose::ADDRESS_KEYS);
-    count += address_keys::reseal(&mut transaction, &sealer, &SystemEntropy).await?;
-    let sealer = Sealer::new(secret, Purpose::SETTINGS);
-    count += settings::check_secrets(&mut transaction, &sealer, Some(&SystemEntropy))
-        .await
-        .map_err(|error| CommandError::configuration(&error))?;
-    let mut entry = entry("keys.reseal", None, SystemClock.now());
-    entry.after = Some(json!({ "keys": count }));
-    audit::record(&mut transaction, entry).await?;
-    transaction.commit().await.map_err(DatabaseError::from)?;
-    say(&format!("sealed {count} keys and secrets with the newest secret"));
-    Ok(())
 }

@@ -193,7 +193,7 @@ mod tests {
         );
         let tags = format!("{{kado-{}-p-card}}", app.tenant.0.simple());
         let deliveries = format!("select count(*) from purge_deliveries where tags = '{tags}'");
-        assert_eq!(app.count(&deliveries).await, 1);
+        assert_eq!(app.count(&deliveries).await, 2);
         // Another title makes no other pictures, and what changes nothing is no change.
         assert_eq!(
             app.patch_as(&token, ADDRESS, &json!({"title": "Cards"}), None)
@@ -207,7 +207,7 @@ mod tests {
                 .status,
             200
         );
-        assert_eq!(app.count(&deliveries).await, 1);
+        assert_eq!(app.count(&deliveries).await, 2);
         assert_eq!(
             app.count("select count(*) from audit_logs where action = 'presets.update'")
                 .await,
