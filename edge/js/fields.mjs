@@ -1,11 +1,40 @@
 // Header fields cross to the Rust side in one text each way: a call for every name and value costs more than the rest of
 // a cached answer. Neither names nor values can hold a line feed, so that separates them.
+//
+// An object of fields is taken over as it is, where the runtime would copy `Headers`, and collecting the copy takes longer
+// than making it.
+function headersOf(text) {
+  const parts = text.split("\n");
+  const headers = Object.create(null);
+  for (let at = 0; at + 1 < parts.length; at += 2) {
+    if (parts[at] in headers) return pairs(parts);
+    headers[parts[at]] = parts[at + 1];
+  }
+  return headers;
+}
+
+// The same where a name comes more than once.
+function pairs(parts) {
+  const headers = [];
+  for (let at = 0; at + 1 < parts.length; at += 2) headers.push([parts[at], parts[at + 1]]);
+  return headers;
+}
+
 export const kadoFields = {
   // All fields of a request or a response, names in lower case; several of one name are one, except Set-Cookie.
   of(message) {
     let text = "";
     for (const [name, value] of message.headers) text += `${name}\n${value}\n`;
     return text;
+  },
+  // What decides about a request: method, address, the peer as workerd tells it, and the fields.
+  read(request) {
+    return `${request.method}\n${request.url}\n${request.cf?.clientIp ?? ""}\n${kadoFields.of(request)}`;
+  },
+  // A request that is given up after so many milliseconds, or never where they are negative. Redirects are not followed.
+  request(method, url, text, body, timeoutMs) {
+    const signal = timeoutMs < 0 ? undefined : AbortSignal.timeout(timeoutMs);
+    return new Request(url, { method, headers: headersOf(text), body, redirect: "manual", signal });
   },
   // Keys of stored entries and until when each matters, as `key\nmilliseconds\n`.
   untilTimes(entries) {
@@ -37,9 +66,6 @@ export const kadoFields = {
     return readable;
   },
   respond(status, text, body) {
-    const parts = text.split("\n");
-    const headers = new Headers();
-    for (let at = 0; at + 1 < parts.length; at += 2) headers.append(parts[at], parts[at + 1]);
-    return new Response(body, { status, headers });
+    return new Response(body, { status, headers: headersOf(text) });
   },
 };

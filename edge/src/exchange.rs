@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use js_sys::Reflect;
 use kado_shared::{
     client_ip::{self, ClientIpSource},
     headers::{TRACEPARENT, X_REQUEST_ID},
@@ -21,6 +20,7 @@ pub(crate) struct Exchange {
     /// Names in lower case.
     fields: Vec<(String, String)>,
     pub(crate) method: String,
+    is_https: bool,
     /// Path exactly as sent; begins with `/`.
     pub(crate) path: String,
     /// Query exactly as sent, without `?`.
@@ -37,10 +37,14 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Reads a request.
     pub(crate) fn read(request: Request, environment: &Environment) -> Result<Self, JsValue> {
-        let fields = js::fields(&request)?;
+        let js::Read {
+            method,
+            url,
+            peer,
+            fields,
+        } = js::read(&request)?;
         let header = |name: &str| find(&fields, name).map(str::to_owned);
         let host = header("host").unwrap_or_default();
-        let url = request.url();
         let (path, query) = target(&url, &host);
         let id = match header(X_REQUEST_ID).filter(|id| request_id::is_acceptable(id)) {
             Some(id) => id,
@@ -66,11 +70,12 @@ impl Exchange {
         let client_ip = client_ip::resolve(
             &environment.client_ip,
             &environment.proxies,
-            peer(&request),
+            client_ip::parse_address(&peer),
             named.as_deref(),
         );
         Ok(Self {
-            method: request.method(),
+            method,
+            is_https: url.starts_with("https:"),
             path,
             query,
             host,
@@ -89,13 +94,14 @@ impl Exchange {
         find(&self.fields, name).map(str::to_owned)
     }
 
+    /// All fields, names in lower case.
+    pub(crate) fn fields(&self) -> &[(String, String)] {
+        &self.fields
+    }
+
     /// `https` or `http`, as the request came to this process.
     pub(crate) fn scheme(&self) -> &'static str {
-        if self.request.url().starts_with("https:") {
-            "https"
-        } else {
-            "http"
-        }
+        if self.is_https { "https" } else { "http" }
     }
 
     /// Path and query as sent.
@@ -142,13 +148,6 @@ fn target(url: &str, host: &str) -> (String, Option<String>) {
         },
         query,
     )
-}
-
-/// Peer of the connection, as workerd tells it.
-fn peer(request: &Request) -> Option<IpAddr> {
-    let cf = Reflect::get(request, &JsValue::from_str("cf")).ok()?;
-    let address = Reflect::get(&cf, &JsValue::from_str("clientIp")).ok()?.as_string()?;
-    client_ip::parse_address(&address)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use kado_shared::{
 };
 use sha2::{Digest, Sha256};
 use wasm_bindgen::JsValue;
-use web_sys::{Headers, Response};
+use web_sys::Response;
 
 use crate::{environment::Environment, js};
 
@@ -21,15 +21,14 @@ pub(crate) struct Principal<'a> {
     pub(crate) traceparent: &'a str,
 }
 
-/// Puts the signature and what it covers onto a request's headers.
-pub(crate) fn sign(
-    headers: &Headers,
+/// The signature of a request and the fields that it covers.
+pub(crate) fn signed(
     keys: &EdgeKeys,
     principal: &Principal<'_>,
     method: &str,
     path_and_query: &str,
     body_sha256: Option<[u8; 32]>,
-) -> Result<(), JsValue> {
+) -> Result<Vec<(&'static str, String)>, JsValue> {
     let parts = Parts {
         method,
         path_and_query,
@@ -38,20 +37,23 @@ pub(crate) fn sign(
         request_id: principal.request_id,
         body_sha256,
     };
-    headers.set(KADO_EDGE, &keys.sign(&parts, js::now_ms() / 1000, js::random()?))?;
-    for (name, value) in [
+    let signature = keys.sign(&parts, js::now_ms() / 1000, js::random()?);
+    let covered = [
         (KADO_TENANT, principal.tenant),
         (KADO_CLIENT_IP, principal.client_ip),
         (X_REQUEST_ID, principal.request_id),
         (TRACEPARENT, principal.traceparent),
-    ] {
-        if value.is_empty() {
-            headers.delete(name)?;
-        } else {
-            headers.set(name, value)?;
-        }
-    }
-    Ok(())
+    ];
+    let covered = covered.into_iter().filter(|(_, value)| !value.is_empty());
+    let covered = covered.map(|(name, value)| (name, value.to_owned()));
+    Ok(std::iter::once((KADO_EDGE, signature)).chain(covered).collect())
+}
+
+/// Whether a field is one that [`signed`] writes.
+pub(crate) fn is_written_by_signing(name: &str) -> bool {
+    [KADO_EDGE, KADO_TENANT, KADO_CLIENT_IP, X_REQUEST_ID, TRACEPARENT]
+        .iter()
+        .any(|written| written.eq_ignore_ascii_case(name))
 }
 
 /// Asks the origin's internal listener with POST and a JSON body.
@@ -64,11 +66,11 @@ pub(crate) async fn post_json(
     timeout_ms: u64,
 ) -> Result<Response, JsValue> {
     let url = format!("{}{path}", environment.internal_url);
-    let headers = [("content-type", "application/json")];
-    let request = js::request("POST", &url, &headers, Some(&JsValue::from_str(body)), Some(timeout_ms))?;
     let body_sha256: [u8; 32] = Sha256::digest(body.as_bytes()).into();
-    let keys = &environment.internal_keys;
-    sign(&request.headers(), keys, principal, "POST", path, Some(body_sha256))?;
+    let signed = signed(&environment.internal_keys, principal, "POST", path, Some(body_sha256))?;
+    let fields = signed.iter().map(|(name, value)| (*name, value.as_str()));
+    let fields = fields.chain([("content-type", "application/json")]);
+    let request = js::request("POST", &url, fields, Some(&JsValue::from_str(body)), Some(timeout_ms))?;
     js::fetch(service, &request).await
 }
 
@@ -124,15 +126,16 @@ async fn ask(
     timeout_ms: u64,
 ) -> Result<Response, JsValue> {
     let url = format!("{}{path_and_query}", environment.internal_url);
-    let request = js::request(method, &url, extra, None, Some(timeout_ms))?;
     let empty_body: [u8; 32] = Sha256::digest(b"").into();
-    sign(
-        &request.headers(),
+    let signed = signed(
         &environment.internal_keys,
         principal,
         method,
         path_and_query,
         Some(empty_body),
     )?;
+    let fields = signed.iter().map(|(name, value)| (*name, value.as_str()));
+    let fields = fields.chain(extra.iter().copied());
+    let request = js::request(method, &url, fields, None, Some(timeout_ms))?;
     js::fetch(service, &request).await
 }

@@ -7,7 +7,7 @@ use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
 use kado_imaging::Codec;
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Headers, Request, RequestInit, Response};
+use web_sys::{Request, Response};
 
 #[wasm_bindgen]
 extern "C" {
@@ -23,9 +23,6 @@ extern "C" {
     #[wasm_bindgen(js_namespace = crypto, js_name = getRandomValues, catch)]
     fn get_random_values(array: &Uint8Array) -> Result<JsValue, JsValue>;
 
-    #[wasm_bindgen(js_namespace = AbortSignal, js_name = timeout)]
-    fn abort_timeout(milliseconds: f64) -> web_sys::AbortSignal;
-
     #[wasm_bindgen(js_namespace = kadoCodecs, js_name = loadWebp, catch)]
     fn codec_load_webp() -> Result<Promise, JsValue>;
 
@@ -37,6 +34,13 @@ extern "C" {
 
     #[wasm_bindgen(js_namespace = kadoFields, js_name = of, catch)]
     fn fields_of(message: &JsValue) -> Result<String, JsValue>;
+
+    #[wasm_bindgen(js_namespace = kadoFields, js_name = read, catch)]
+    fn fields_read(request: &Request) -> Result<String, JsValue>;
+
+    #[wasm_bindgen(js_namespace = kadoFields, js_name = request, catch)]
+    fn fields_request(method: &str, url: &str, text: &str, body: &JsValue, timeout_ms: f64)
+    -> Result<Request, JsValue>;
 
     #[wasm_bindgen(js_namespace = kadoFields, js_name = untilTimes, catch)]
     fn fields_until_times(entries: &js_sys::Map) -> Result<String, JsValue>;
@@ -189,36 +193,21 @@ pub(crate) async fn fetch(service: Option<&JsValue>, request: &Request) -> Resul
     JsFuture::from(promise).await?.dyn_into::<Response>()
 }
 
-/// A request. Redirects are never followed.
-pub(crate) fn request(
+/// A request, given up after this time where there is one. Redirects are never followed.
+///
+/// # Errors
+/// Where a field is none, which one with a line feed is not, or the address.
+pub(crate) fn request<'a>(
     method: &str,
     url: &str,
-    headers: &[(&str, &str)],
+    fields: impl IntoIterator<Item = (&'a str, &'a str)>,
     body: Option<&JsValue>,
     timeout_ms: Option<u64>,
 ) -> Result<Request, JsValue> {
-    let init = RequestInit::new();
-    init.set_method(method);
-    init.set_redirect(web_sys::RequestRedirect::Manual);
-    let map = Headers::new()?;
-    for (name, value) in headers {
-        map.set(name, value)?;
-    }
-    init.set_headers(&map);
-    if let Some(body) = body {
-        init.set_body(body);
-    }
-    if let Some(signal) = timeout_ms.map(timeout_signal) {
-        init.set_signal(Some(&signal));
-    }
-    Request::new_with_str_and_init(url, &init)
-}
-
-/// A signal that aborts after this time.
-pub(crate) fn timeout_signal(milliseconds: u64) -> web_sys::AbortSignal {
     #[expect(clippy::cast_precision_loss, reason = "deadlines are minutes at most")]
-    let milliseconds = milliseconds as f64;
-    abort_timeout(milliseconds)
+    let timeout_ms = timeout_ms.map_or(-1.0, |milliseconds| milliseconds as f64);
+    let none = JsValue::UNDEFINED;
+    fields_request(method, url, &packed(fields)?, body.unwrap_or(&none), timeout_ms)
 }
 
 /// Completes when the client of a request has gone away before its answer, and never where it has not.
@@ -233,29 +222,27 @@ pub(crate) fn limited(body: &web_sys::ReadableStream, most: u64) -> Result<Limit
     fields_limited(body, most)
 }
 
-/// The same request to another address, its body a stream that passes through untouched, or the one given in its place.
-pub(crate) fn redirect_request(
-    original: &Request,
-    url: &str,
-    timeout_ms: u64,
-    body: Option<&LimitedStream>,
-) -> Result<Request, JsValue> {
-    // The Fetch standard lets a request stand where an init dictionary is expected; headers are then replaced by the
-    // caller, and the signal must be a new one: the original's belongs to the client.
-    let request = match body {
-        None => Request::new_with_str_and_init(url, original.unchecked_ref::<RequestInit>())?,
-        Some(body) => {
-            let init = RequestInit::new();
-            init.set_method(&original.method());
-            init.set_headers(&original.headers());
-            init.set_body(body);
-            Request::new_with_str_and_init(url, &init)?
-        }
-    };
-    let init = RequestInit::new();
-    init.set_signal(Some(&timeout_signal(timeout_ms)));
-    init.set_redirect(web_sys::RequestRedirect::Manual);
-    Request::new_with_request_and_init(&request, &init)
+/// What decides about a request.
+pub(crate) struct Read {
+    pub(crate) method: String,
+    pub(crate) url: String,
+    /// Address of the peer, as workerd tells it; empty elsewhere.
+    pub(crate) peer: String,
+    /// As [`fields`].
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+/// Reads a request at once: each way to its object and back takes longer than to read what comes of it.
+pub(crate) fn read(request: &Request) -> Result<Read, JsValue> {
+    let text = fields_read(request)?;
+    let mut lines = text.splitn(4, '\n');
+    let mut line = || lines.next().unwrap_or_default().to_owned();
+    Ok(Read {
+        method: line(),
+        url: line(),
+        peer: line(),
+        fields: unpacked(&line()),
+    })
 }
 
 /// Header fields of a request or a response: names in lower case, several of one name as one, except `Set-Cookie`.
@@ -291,6 +278,11 @@ pub(crate) fn response<'a>(
     fields: impl IntoIterator<Item = (&'a str, &'a str)>,
     body: &JsValue,
 ) -> Result<Response, JsValue> {
+    fields_respond(status, &packed(fields)?, body)
+}
+
+/// Fields as one text.
+fn packed<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<String, JsValue> {
     let mut text = String::with_capacity(1024);
     for (name, value) in fields {
         if name.contains('\n') || value.contains('\n') {
@@ -301,7 +293,7 @@ pub(crate) fn response<'a>(
             text.push('\n');
         }
     }
-    fields_respond(status, &text, body)
+    Ok(text)
 }
 
 /// An object of one field.

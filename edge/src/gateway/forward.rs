@@ -9,7 +9,7 @@ use kado_shared::{
 };
 use url::Url;
 use wasm_bindgen::JsValue;
-use web_sys::{Headers, Request, Response};
+use web_sys::{Request, Response};
 
 use super::Gateway;
 use crate::{
@@ -173,48 +173,49 @@ pub(super) fn request_to(
     deadline_ms: u64,
     body: Option<&LimitedStream>,
 ) -> Result<Request, JsValue> {
-    let url = format!("{origin_url}{}", exchange.path_and_query());
-    let request = js::redirect_request(&exchange.request, &url, deadline_ms, body)?;
-    // The runtime may write an address differently from how it came; what it sends is what is signed.
-    let sent = Url::parse(&request.url()).map_err(|error| JsValue::from_str(&error.to_string()))?;
-    let target = sent
-        .query()
-        .map_or_else(|| sent.path().to_owned(), |query| format!("{}?{query}", sent.path()));
+    let written = format!("{origin_url}{}", exchange.path_and_query());
+    let url = Url::parse(&written).map_err(|error| JsValue::from_str(&error.to_string()))?;
     let client_ip = exchange.client_ip_text();
-    let headers = request.headers();
-    remove_untrusted(&headers)?;
     let principal = Principal {
         tenant,
         client_ip: &client_ip,
         request_id: &gateway.request_id,
         traceparent: &gateway.traceparent,
     };
-    internal::sign(
-        &headers,
-        &gateway.environment.forward_keys,
-        &principal,
-        &exchange.method,
-        &target,
-        None,
-    )?;
+    let keys = &gateway.environment.forward_keys;
+    let signed = |target: &str| internal::signed(keys, &principal, &exchange.method, target, None);
+    let signature = signed(&target(&url))?;
+    let connection = exchange.header("connection").unwrap_or_default();
+    let trusted = exchange.fields().iter().filter(|(name, _)| {
+        !(is_untrusted_inbound(name)
+            || is_hop_by_hop(name)
+            || is_named_by(&connection, name)
+            || internal::is_written_by_signing(name))
+    });
+    let fields = trusted
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .chain(signature.iter().map(|(name, value)| (*name, value.as_str())));
+    let passing = exchange.request.body();
+    let body = match (body, &passing) {
+        (Some(limited), _) => Some(limited.as_ref()),
+        (None, passing) => passing.as_ref().map(AsRef::as_ref),
+    };
+    let request = js::request(&exchange.method, url.as_str(), fields, body, Some(deadline_ms))?;
+    // The runtime may write an address differently yet; what it sends is what has to be signed.
+    let sent = request.url();
+    if sent != url.as_str() {
+        let sent = Url::parse(&sent).map_err(|error| JsValue::from_str(&error.to_string()))?;
+        for (name, value) in signed(&target(&sent))? {
+            request.headers().set(name, &value)?;
+        }
+    }
     Ok(request)
 }
 
-fn remove_untrusted(headers: &Headers) -> Result<(), JsValue> {
-    let connection = headers.get("connection")?.unwrap_or_default();
-    let names: Vec<String> = headers
-        .keys()
-        .into_iter()
-        .filter_map(Result::ok)
-        .filter_map(|name| name.as_string())
-        .collect();
-    for name in names {
-        let lower = name.to_ascii_lowercase();
-        if is_untrusted_inbound(&lower) || is_hop_by_hop(&lower) || is_named_by(&connection, &lower) {
-            headers.delete(&name)?;
-        }
-    }
-    Ok(())
+/// Path and query of an address as a request line has them.
+fn target(url: &Url) -> String {
+    url.query()
+        .map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()))
 }
 
 /// The origin's answer without what was meant for the edge, or for the connection to it, alone.

@@ -246,7 +246,7 @@ enum Matched {
 }
 
 async fn match_entry(key: &str, range: &[(&str, &str)], origin: Origin) -> Result<Matched, JsValue> {
-    let request = js::request("GET", key, range, None, None)?;
+    let request = js::request("GET", key, range.iter().copied(), None, None)?;
     let Some(response) = js::cache_match(&request).await? else {
         return Ok(Matched::Nothing);
     };
@@ -399,7 +399,7 @@ async fn finish(
     let failure = match outcome {
         Ok(stored) => {
             let store = async {
-                let key = js::request("GET", &order.key, &[], None, None)?;
+                let key = js::request("GET", &order.key, [], None, None)?;
                 js::cache_put(&key, &stored?).await
             };
             if let Err(error) = store.await {
@@ -422,7 +422,7 @@ async fn finish(
 }
 
 async fn forget(key: &str) {
-    let delete = async { js::cache_delete(&js::request("GET", key, &[], None, None)?).await };
+    let delete = async { js::cache_delete(&js::request("GET", key, [], None, None)?).await };
     if let Err(error) = delete.await {
         crate::log::line(
             &serde_json::json!({ "level": "error", "event": "cache-not-deleted", "message": js::describe(&error) }),

@@ -252,12 +252,6 @@ pub(crate) async fn land(env: &Env, key: &str, lease: u64, failure: Option<Failu
 
 async fn call(env: &Env, key: &str, call: &Call, one_per_key: bool) -> std::result::Result<web_sys::Response, JsValue> {
     let body = serde_json::to_string(call).map_err(|error| JsValue::from_str(&error.to_string()))?;
-    let request = js::request("POST", "http://flight/", &[], Some(&JsValue::from_str(&body)), None)?;
-    super::call(
-        env,
-        NAMESPACE,
-        &super::object_name("flight", key, one_per_key),
-        &request,
-    )
-    .await
+    let request = js::request("POST", "http://flight/", [], Some(&JsValue::from_str(&body)), None)?;
+    super::call(env, NAMESPACE, &super::object_name("flight", key, one_per_key), request).await
 }

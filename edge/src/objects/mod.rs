@@ -14,13 +14,13 @@ use worker::Env;
 const SHARDS: u32 = 256;
 
 /// Sends a request to the object of this name.
-async fn call(env: &Env, namespace: &str, name: &str, request: &Request) -> Result<Response, JsValue> {
+async fn call(env: &Env, namespace: &str, name: &str, request: Request) -> Result<Response, JsValue> {
     let stub = env
         .durable_object(namespace)
         .and_then(|namespace| namespace.get_by_name(name))
         .map_err(JsValue::from)?;
     let response = stub
-        .fetch_with_request(worker::Request::from(request.clone()?))
+        .fetch_with_request(worker::Request::from(request))
         .await
         .map_err(JsValue::from)?;
     Ok(response.into())

@@ -186,9 +186,9 @@ pub(crate) async fn take(
     one_per_key: bool,
 ) -> std::result::Result<Leased, JsValue> {
     let body = serde_json::to_string(lease).map_err(|error| JsValue::from_str(&error.to_string()))?;
-    let request = js::request("POST", "http://limiter/", &[], Some(&JsValue::from_str(&body)), None)?;
+    let request = js::request("POST", "http://limiter/", [], Some(&JsValue::from_str(&body)), None)?;
     let name = super::object_name(rule_name, &lease.take.key, one_per_key);
-    let response = super::call(env, NAMESPACE, &name, &request).await?;
+    let response = super::call(env, NAMESPACE, &name, request).await?;
     if response.status() != 200 {
         return Err(JsValue::from_str(&format!(
             "the limiter answered {}",

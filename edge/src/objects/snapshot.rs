@@ -86,8 +86,8 @@ pub(crate) async fn store(env: &Env, host: &str, json: &str, confirmed_ms: u64) 
     };
     let put = async {
         let body = serde_json::to_string(&stored).map_err(|error| JsValue::from_str(&error.to_string()))?;
-        let request = js::request("PUT", "http://snapshot/", &[], Some(&JsValue::from_str(&body)), None)?;
-        super::call(env, NAMESPACE, host, &request).await
+        let request = js::request("PUT", "http://snapshot/", [], Some(&JsValue::from_str(&body)), None)?;
+        super::call(env, NAMESPACE, host, request).await
     };
     if let Err(error) = put.await {
         crate::log::line(
@@ -98,8 +98,8 @@ pub(crate) async fn store(env: &Env, host: &str, json: &str, confirmed_ms: u64) 
 
 /// A host's snapshot, and when the origin last confirmed it.
 pub(crate) async fn load(env: &Env, host: &str) -> Option<(EdgeConfig, u64)> {
-    let request = js::request("GET", "http://snapshot/", &[], None, None).ok()?;
-    let response = super::call(env, NAMESPACE, host, &request)
+    let request = js::request("GET", "http://snapshot/", [], None, None).ok()?;
+    let response = super::call(env, NAMESPACE, host, request)
         .await
         .ok()
         .filter(|response| response.status() == 200)?;

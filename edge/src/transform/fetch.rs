@@ -156,7 +156,7 @@ async fn remote(
         headers.extend(allow_private.then_some((KADO_ALLOW_PRIVATE, "1")));
         headers.extend(allow_port.then_some((KADO_ALLOW_PORT, "1")));
         headers.extend(job.via.as_deref().map(|via| (KADO_VIA, via)));
-        js::request("GET", "http://egress/v1/fetch", &headers, None, Some(patience_ms))
+        js::request("GET", "http://egress/v1/fetch", headers, None, Some(patience_ms))
     } else {
         // On Cloudflare the platform itself refuses addresses that are not public.
         let via = match &job.via {
@@ -168,7 +168,7 @@ async fn remote(
             ("accept-encoding", "identity"),
             ("via", via.as_str()),
         ];
-        js::request("GET", url, &headers, None, Some(patience_ms))
+        js::request("GET", url, headers, None, Some(patience_ms))
     };
     let request = request.map_err(|_| Refusal::new(Code::BadSource, "the source is no address that can be fetched"))?;
     let response = js::fetch(service.as_ref(), &request).await.map_err(|error| {

@@ -133,7 +133,7 @@ pub(super) async fn when_the_client_leaves(
     let asked = async {
         let url = format!("http://transform{LEAVE_PATH}");
         let headers = [(KADO_TICKET, ticket.name.as_str())];
-        let request = js::request("POST", &url, &headers, None, Some(PATIENCE_MS))?;
+        let request = js::request("POST", &url, headers, None, Some(PATIENCE_MS))?;
         js::fetch(gateway.binding("TRANSFORM").as_ref(), &request).await
     };
     // What became of it is in the answer to the job itself.

@@ -195,7 +195,7 @@ async fn ask_once(gateway: &Gateway, job: &TransformJob, ticket: Option<&Ticket>
     let request = js::request(
         "POST",
         &format!("http://transform{PATH}"),
-        &headers,
+        headers,
         None,
         Some(job.deadline_ms.saturating_add(GRACE_MS)),
     )
