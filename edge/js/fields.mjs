@@ -31,6 +31,12 @@ export const kadoFields = {
   read(request) {
     return `${request.method}\n${request.url}\n${request.cf?.clientIp ?? ""}\n${kadoFields.of(request)}`;
   },
+  // Asks an object and reads its answer: its status, and the text behind it.
+  async ask(objects, name, method, url, body, timeoutMs) {
+    const signal = timeoutMs < 0 ? undefined : AbortSignal.timeout(timeoutMs);
+    const response = await objects.getByName(name).fetch(url, { method, body, signal });
+    return `${response.status}\n${await response.text()}`;
+  },
   // A request that is given up after so many milliseconds, or never where they are negative. Redirects are not followed.
   request(method, url, text, body, timeoutMs) {
     const signal = timeoutMs < 0 ? undefined : AbortSignal.timeout(timeoutMs);

@@ -42,6 +42,16 @@ extern "C" {
     fn fields_request(method: &str, url: &str, text: &str, body: &JsValue, timeout_ms: f64)
     -> Result<Request, JsValue>;
 
+    #[wasm_bindgen(js_namespace = kadoFields, js_name = ask, catch)]
+    fn fields_ask(
+        objects: &JsValue,
+        name: &str,
+        method: &str,
+        url: &str,
+        body: &JsValue,
+        timeout_ms: f64,
+    ) -> Result<Promise, JsValue>;
+
     #[wasm_bindgen(js_namespace = kadoFields, js_name = untilTimes, catch)]
     fn fields_until_times(entries: &js_sys::Map) -> Result<String, JsValue>;
 
@@ -204,10 +214,31 @@ pub(crate) fn request<'a>(
     body: Option<&JsValue>,
     timeout_ms: Option<u64>,
 ) -> Result<Request, JsValue> {
-    #[expect(clippy::cast_precision_loss, reason = "deadlines are minutes at most")]
-    let timeout_ms = timeout_ms.map_or(-1.0, |milliseconds| milliseconds as f64);
     let none = JsValue::UNDEFINED;
-    fields_request(method, url, &packed(fields)?, body.unwrap_or(&none), timeout_ms)
+    let text = packed(fields)?;
+    fields_request(method, url, &text, body.unwrap_or(&none), given_up_after(timeout_ms))
+}
+
+/// As the other side has it: negative for never.
+fn given_up_after(milliseconds: Option<u64>) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "deadlines are minutes at most")]
+    milliseconds.map_or(-1.0, |milliseconds| milliseconds as f64)
+}
+
+/// Asks a Durable Object of a namespace by its name; answers the status and the text of what it said.
+pub(crate) async fn ask_object(
+    objects: &JsValue,
+    name: &str,
+    method: &str,
+    url: &str,
+    body: Option<&str>,
+    timeout_ms: Option<u64>,
+) -> Result<(u16, String), JsValue> {
+    let body = body.map_or(JsValue::UNDEFINED, JsValue::from_str);
+    let asked = fields_ask(objects, name, method, url, &body, given_up_after(timeout_ms))?;
+    let answer = JsFuture::from(asked).await?.as_string().unwrap_or_default();
+    let (status, text) = answer.split_once('\n').unwrap_or_default();
+    Ok((status.parse().unwrap_or_default(), text.to_owned()))
 }
 
 /// Completes when the client of a request has gone away before its answer, and never where it has not.

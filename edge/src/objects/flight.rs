@@ -112,7 +112,7 @@ impl DurableObject for Flight {
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
-        match request.json::<Call>().await? {
+        match super::asked::<Call>(&mut request).await? {
             Call::Board { key, lease_ms, wait } => Response::from_json(&self.board(&key, lease_ms, wait).await),
             Call::Land { key, lease, failure } => {
                 self.land(&key, lease, failure.as_ref());
@@ -217,8 +217,7 @@ pub(crate) async fn board(
         lease_ms,
         wait,
     };
-    let response = call(env, key, &board, one_per_key).await?;
-    serde_json::from_str(&js::text(&response).await?).map_err(|error| JsValue::from_str(&error.to_string()))
+    super::read(&call(env, key, &board, one_per_key).await?)
 }
 
 /// Whether nobody waits for what the holder of a lease makes.
@@ -232,8 +231,7 @@ pub(crate) async fn is_alone(
         key: key.to_owned(),
         lease,
     };
-    let response = call(env, key, &alone, one_per_key).await?;
-    serde_json::from_str(&js::text(&response).await?).map_err(|error| JsValue::from_str(&error.to_string()))
+    super::read(&call(env, key, &alone, one_per_key).await?)
 }
 
 /// Ends a lease. Whoever does not hear of it waits for the lease's end, so a failure is logged and no more.
@@ -250,8 +248,8 @@ pub(crate) async fn land(env: &Env, key: &str, lease: u64, failure: Option<Failu
     }
 }
 
-async fn call(env: &Env, key: &str, call: &Call, one_per_key: bool) -> std::result::Result<web_sys::Response, JsValue> {
+async fn call(env: &Env, key: &str, call: &Call, one_per_key: bool) -> std::result::Result<String, JsValue> {
     let body = serde_json::to_string(call).map_err(|error| JsValue::from_str(&error.to_string()))?;
-    let request = js::request("POST", "http://flight/", [], Some(&JsValue::from_str(&body)), None)?;
-    super::call(env, NAMESPACE, &super::object_name("flight", key, one_per_key), request).await
+    let name = super::object_name("flight", key, one_per_key);
+    super::ask(env, NAMESPACE, &name, "http://flight/", Some(&body), None).await
 }

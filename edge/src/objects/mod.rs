@@ -7,23 +7,42 @@ pub(crate) mod rate_limiter;
 pub(crate) mod snapshot;
 
 use wasm_bindgen::JsValue;
-use web_sys::{Request, Response};
 use worker::Env;
+
+use crate::js;
 
 /// Objects that a self-hosted namespace is spread over: their state is bounded maps.
 const SHARDS: u32 = 256;
 
-/// Sends a request to the object of this name.
-async fn call(env: &Env, namespace: &str, name: &str, request: Request) -> Result<Response, JsValue> {
-    let stub = env
-        .durable_object(namespace)
-        .and_then(|namespace| namespace.get_by_name(name))
-        .map_err(JsValue::from)?;
-    let response = stub
-        .fetch_with_request(worker::Request::from(request))
-        .await
-        .map_err(JsValue::from)?;
-    Ok(response.into())
+/// Asks an object with a text, or for one; answers what it said.
+///
+/// # Errors
+/// Where it cannot be asked, or answers with another status than 200.
+async fn ask(
+    env: &Env,
+    namespace: &str,
+    name: &str,
+    url: &str,
+    body: Option<&str>,
+    timeout_ms: Option<u64>,
+) -> Result<String, JsValue> {
+    let method = if body.is_some() { "POST" } else { "GET" };
+    let objects =
+        js::binding(env, namespace).ok_or_else(|| JsValue::from_str(&format!("there is no binding {namespace}")))?;
+    match js::ask_object(&objects, name, method, url, body, timeout_ms).await? {
+        (200, text) => Ok(text),
+        (status, _) => Err(JsValue::from_str(&format!("{namespace} answered {status}"))),
+    }
+}
+
+/// An answer in JSON.
+fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, JsValue> {
+    serde_json::from_str(text).map_err(|error| JsValue::from_str(&error.to_string()))
+}
+
+/// A question in JSON. As a text and not as an object, of which each field would be fetched by a call.
+async fn asked<T: serde::de::DeserializeOwned>(request: &mut worker::Request) -> worker::Result<T> {
+    Ok(serde_json::from_str(&request.text().await?)?)
 }
 
 /// The name of the object that holds a key: one of [`SHARDS`] self-hosted, one per key on Cloudflare.

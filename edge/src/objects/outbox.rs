@@ -450,20 +450,14 @@ pub(crate) async fn put(env: &Env, id: Uuid, json: &str, one_object_per_key: boo
     let count = if one_object_per_key { SHARDS_THERE } else { SHARDS_HERE };
     let name = format!("outbox/{}", super::fnv1a(&id) % count);
     let url = format!("http://outbox/{id}");
-    let request = js::request("POST", &url, [], Some(&JsValue::from_str(json)), Some(DELIVERY_MS))?;
-    let response = super::call(env, NAMESPACE, &name, request).await?;
-    if response.status() == 200 {
-        Ok(())
-    } else {
-        Err(JsValue::from_str(&format!("the outbox answered {}", response.status())))
-    }
+    super::ask(env, NAMESPACE, &name, &url, Some(json), Some(DELIVERY_MS))
+        .await
+        .map(|_| ())
 }
 
 /// How much a shard holds.
 pub(crate) async fn depth(env: &Env, shard: &str) -> std::result::Result<Depth, JsValue> {
-    let request = js::request("GET", "http://outbox/", [], None, Some(1_000))?;
-    let response = super::call(env, NAMESPACE, shard, request).await?;
-    serde_json::from_str(&js::text(&response).await?).map_err(|error| JsValue::from_str(&error.to_string()))
+    super::read(&super::ask(env, NAMESPACE, shard, "http://outbox/", None, Some(1_000)).await?)
 }
 
 #[cfg(test)]

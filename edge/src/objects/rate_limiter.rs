@@ -46,7 +46,7 @@ impl DurableObject for RateLimiter {
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
-        let lease: Lease = request.json().await?;
+        let lease: Lease = super::asked(&mut request).await?;
         let key = &lease.take.key;
         self.load(key).await?;
         // No waiting between the two, so no two requests count at once.
@@ -186,16 +186,8 @@ pub(crate) async fn take(
     one_per_key: bool,
 ) -> std::result::Result<Leased, JsValue> {
     let body = serde_json::to_string(lease).map_err(|error| JsValue::from_str(&error.to_string()))?;
-    let request = js::request("POST", "http://limiter/", [], Some(&JsValue::from_str(&body)), None)?;
     let name = super::object_name(rule_name, &lease.take.key, one_per_key);
-    let response = super::call(env, NAMESPACE, &name, request).await?;
-    if response.status() != 200 {
-        return Err(JsValue::from_str(&format!(
-            "the limiter answered {}",
-            response.status()
-        )));
-    }
-    serde_json::from_str(&js::text(&response).await?).map_err(|error| JsValue::from_str(&error.to_string()))
+    super::read(&super::ask(env, NAMESPACE, &name, "http://limiter/", Some(&body), None).await?)
 }
 
 #[cfg(test)]

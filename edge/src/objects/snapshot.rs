@@ -25,8 +25,8 @@ impl DurableObject for Snapshot {
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
-        if request.method() == worker::Method::Put {
-            let stored: Stored = request.json().await?;
+        if request.method() == worker::Method::Post {
+            let stored: Stored = super::asked(&mut request).await?;
             self.write(&stored).await?;
             return Response::empty();
         }
@@ -86,8 +86,7 @@ pub(crate) async fn store(env: &Env, host: &str, json: &str, confirmed_ms: u64) 
     };
     let put = async {
         let body = serde_json::to_string(&stored).map_err(|error| JsValue::from_str(&error.to_string()))?;
-        let request = js::request("PUT", "http://snapshot/", [], Some(&JsValue::from_str(&body)), None)?;
-        super::call(env, NAMESPACE, host, request).await
+        super::ask(env, NAMESPACE, host, "http://snapshot/", Some(&body), None).await
     };
     if let Err(error) = put.await {
         crate::log::line(
@@ -98,11 +97,9 @@ pub(crate) async fn store(env: &Env, host: &str, json: &str, confirmed_ms: u64) 
 
 /// A host's snapshot, and when the origin last confirmed it.
 pub(crate) async fn load(env: &Env, host: &str) -> Option<(EdgeConfig, u64)> {
-    let request = js::request("GET", "http://snapshot/", [], None, None).ok()?;
-    let response = super::call(env, NAMESPACE, host, request)
+    let text = super::ask(env, NAMESPACE, host, "http://snapshot/", None, None)
         .await
-        .ok()
-        .filter(|response| response.status() == 200)?;
-    let stored: Stored = serde_json::from_str(&js::text(&response).await.ok()?).ok()?;
+        .ok()?;
+    let stored: Stored = super::read(&text).ok()?;
     Some((EdgeConfig::from_json(stored.json.as_bytes()).ok()?, stored.confirmed_ms))
 }
