@@ -28,6 +28,8 @@ const SHARDS_THERE: u32 = 32;
 const GATHER_MS: u64 = 1_000;
 /// How long a delivery may take, in milliseconds.
 const DELIVERY_MS: u64 = 10_000;
+/// How long the origin may take for a record that is not stored here yet, in milliseconds: an isolate may end.
+const TELLING_MS: u64 = 2_000;
 /// Deliveries in one alarm; then the next alarm goes on.
 const DELIVERIES: u32 = 20;
 /// Size of a shard's database above which it takes no more, in bytes. An event takes about 500, so that a shard holds a
@@ -333,17 +335,10 @@ impl Outbox {
             return Ok(Delivery::Empty);
         }
         let bodies: Vec<&str> = batch.iter().map(|row| row.body.as_str()).collect();
-        let body = format!("{{\"events\":[{}]}}", bodies.join(","));
-        let confirmation = match self.send(&body).await {
+        let confirmation = match send(&self.env, &bodies, DELIVERY_MS).await {
             Ok(confirmation) => confirmation,
             Err(message) => return Ok(Delivery::Failed(message)),
         };
-        for refused in &confirmation.refused {
-            let lost = batch.get(refused.index).map(|row| row.body.as_str());
-            crate::log::line(
-                &serde_json::json!({ "level": "error", "event": "event-refused", "detail": refused.detail, "lost": lost }),
-            );
-        }
         let refused = confirmation
             .refused
             .iter()
@@ -370,34 +365,6 @@ impl Outbox {
         Ok(Delivery::Confirmed)
     }
 
-    async fn send(&self, body: &str) -> std::result::Result<Confirmation, String> {
-        let described = |error: JsValue| js::describe(&error);
-        let environment = Environment::of(&self.env).map_err(|error| error.to_string())?;
-        let request_id = kado_shared::request_id::from_random(js::random().map_err(described)?);
-        let principal = Principal {
-            tenant: "",
-            client_ip: "",
-            request_id: &request_id,
-            traceparent: "",
-        };
-        let service = js::binding(&self.env, "INTERNAL");
-        let response = internal::post_json(
-            &environment,
-            service.as_ref(),
-            ORIGIN_PATH,
-            &principal,
-            body,
-            DELIVERY_MS,
-        )
-        .await
-        .map_err(described)?;
-        if response.status() != 200 {
-            return Err(format!("the origin answered {}", response.status()));
-        }
-        let text = js::text(&response).await.map_err(described)?;
-        serde_json::from_str(&text).map_err(|error| error.to_string())
-    }
-
     fn numbers(&self) -> Result<Numbers> {
         self.sql()?
             .exec(
@@ -420,6 +387,43 @@ impl Outbox {
             refused: number(numbers.refused),
         })
     }
+}
+
+/// Sends records to the origin; answers what became of each. What was refused is logged: nobody else has it any more.
+async fn send(env: &Env, bodies: &[&str], timeout_ms: u64) -> std::result::Result<Confirmation, String> {
+    let described = |error: JsValue| js::describe(&error);
+    let environment = Environment::of(env).map_err(|error| error.to_string())?;
+    let request_id = kado_shared::request_id::from_random(js::random().map_err(described)?);
+    let principal = Principal {
+        tenant: "",
+        client_ip: "",
+        request_id: &request_id,
+        traceparent: "",
+    };
+    let service = js::binding(env, "INTERNAL");
+    let body = format!("{{\"events\":[{}]}}", bodies.join(","));
+    let response = internal::post_json(
+        &environment,
+        service.as_ref(),
+        ORIGIN_PATH,
+        &principal,
+        &body,
+        timeout_ms,
+    )
+    .await
+    .map_err(described)?;
+    if response.status() != 200 {
+        return Err(format!("the origin answered {}", response.status()));
+    }
+    let text = js::text(&response).await.map_err(described)?;
+    let confirmation: Confirmation = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    for refused in &confirmation.refused {
+        let lost = bodies.get(refused.index);
+        crate::log::line(
+            &serde_json::json!({ "level": "error", "event": "event-refused", "detail": refused.detail, "lost": lost }),
+        );
+    }
+    Ok(confirmation)
 }
 
 /// When an identifier was made, Unix milliseconds.
@@ -453,6 +457,18 @@ pub(crate) async fn put(env: &Env, id: Uuid, json: &str, one_object_per_key: boo
     super::ask(env, NAMESPACE, &name, &url, Some(json), Some(DELIVERY_MS))
         .await
         .map(|_| ())
+}
+
+/// Tells the origin of a record without storing it here before: for those that may be lost with the isolate anyway.
+///
+/// # Errors
+/// Where the origin has not confirmed it; it may have stored it all the same, and does so once by its identifier.
+pub(crate) async fn tell(env: &Env, json: &str) -> std::result::Result<(), String> {
+    let confirmation = send(env, &[json], TELLING_MS).await?;
+    if confirmation.stored.is_empty() && confirmation.refused.is_empty() {
+        return Err("the origin has not confirmed it".to_owned());
+    }
+    Ok(())
 }
 
 /// How much a shard holds.

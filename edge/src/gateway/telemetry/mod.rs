@@ -1,8 +1,8 @@
 //! What the gateway tells of itself: counts, durations and events.
 //!
 //! Counts are kept in the isolate and cost a request a few map look-ups. Five seconds after the first of them, behind its
-//! answer, they go to the outbox: an isolate that dies loses those of its last five seconds, and nothing else. Events are exact: they
-//! are in the outbox before the answer that tells of their work leaves (see [`record`]).
+//! answer, they go to the origin, or to the outbox where it is away: an isolate that dies loses those of its last five seconds, and
+//! nothing else. Events are exact: they are in the outbox before the answer that tells of their work leaves (see [`record`]).
 
 pub(super) mod record;
 pub(super) mod scrape;
@@ -21,8 +21,7 @@ use worker::{Context, Delay};
 use super::{Facts, Gateway, HEALTH_CHECK_HOST, limits};
 use crate::{answer::Answer, exchange::Exchange, js, objects::outbox};
 
-/// Time between two reports of an isolate, in milliseconds. A report is written to disk before it is sent, and while the disk is waited
-/// for, so is every request of the process.
+/// Time between two reports of an isolate, in milliseconds.
 const REPORT_EVERY_MS: u64 = 5_000;
 /// A report that was not made by then, in milliseconds, will not be: the runtime has ended what was to make it.
 const REPORT_LATE_MS: u64 = 15_000;
@@ -254,11 +253,17 @@ fn name((family, values): (&'static str, Values)) -> String {
     name
 }
 
+/// Tells the origin of reports, or the outbox where it is away. Whoever writes to disk waits for it, and the process with him.
 async fn report<'a, R: Serialize + 'a>(gateway: &Gateway, reports: impl Iterator<Item = (Uuid, &'a R)>) {
+    let mut is_heard = true;
     for (id, report) in reports {
         let Ok(json) = serde_json::to_string(report) else {
             continue;
         };
+        is_heard = is_heard && outbox::tell(&gateway.env, &json).await.is_ok();
+        if is_heard {
+            continue;
+        }
         if let Err(error) = outbox::put(&gateway.env, id, &json, gateway.one_object_per_key()).await {
             // The same report may be stored although its answer was lost, so it is not sent again under another name.
             crate::log::line(

@@ -15,7 +15,7 @@ use xtask::system::{Binaries, RunFile, System};
 use xtask::workspace::Workspace;
 use xtask::{progress, sample, tools, wait};
 
-use self::report::Report;
+use self::report::{Flood, Report};
 use super::document;
 use super::load::{Answer, Clients, Outcome, Until};
 use super::numbers::{median, percentile};
@@ -61,12 +61,15 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     })?;
     let target = Target::prepare(&system)?;
     let tenth = if arguments.quick { 10 } else { 1 };
-    let (sessions, within) = progress::step("Sessions", || target.sessions(Duration::from_secs(20) / tenth))?;
+    let (sessions, within) = progress::step("Sessions", || target.sessions(Duration::from_secs(60) / tenth))?;
+    let logins = progress::step("The time of logins", || target.logins(LOGINS / u64::from(tenth)))?;
+    let (flood, within_beside) = progress::step("A flood of logins", || target.flood(LOGINS / u64::from(tenth)))?;
     let report = Report {
         sessions,
         within,
-        logins: progress::step("The time of logins", || target.logins(LOGINS / u64::from(tenth)))?,
-        flood: progress::step("A flood of logins", || target.flood(LOGINS / u64::from(tenth)))?,
+        logins,
+        flood,
+        within_beside,
     };
     drop(target);
     system.stop();
@@ -153,15 +156,26 @@ impl Target {
         )
     }
 
-    /// Requests of the route that the origin has answered, and those of them within 10 ms, by its own histogram.
-    fn answered(&self) -> Result<[u64; 2]> {
+    /// Requests of the route that the origin has answered, and those of them within so many seconds, a bound of its own
+    /// histogram.
+    fn answered(&self, within: &str) -> Result<[u64; 2]> {
         let text = String::from_utf8(self.client.get(&self.metrics, &[])?.expect(200)?.body).context("metrics")?;
         let sample = |le: &str| {
             let start = format!("kado_origin_request_duration_seconds_bucket{{route=\"/api/auth/me\",le=\"{le}\"}} ");
             let found = text.lines().find_map(|line| line.strip_prefix(&start)?.parse().ok());
             found.with_context(|| format!("the origin's metrics lack {start}"))
         };
-        Ok([sample("+Inf")?, sample("0.01")?])
+        Ok([sample("+Inf")?, sample(within)?])
+    }
+
+    /// What comes of some work, and the share of requests of the route that the origin answered in time meanwhile.
+    fn share_within<T>(&self, within: &str, work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
+        let before = self.answered(within)?;
+        let result = work()?;
+        let after = self.answered(within)?;
+        #[expect(clippy::cast_precision_loss, reason = "there are thousands")]
+        let [all, in_time] = [0, 1].map(|which| (after[which] - before[which]) as f64);
+        Ok((result, in_time / all))
     }
 
     /// Requests whose session is looked up, at a rate; and the share that the origin answered within 10 ms.
@@ -170,12 +184,7 @@ impl Target {
         let check = |_, answer: &Answer<'_>| expect(answer, 200);
         let clients = self.clients(CLIENTS, Some(pace));
         clients.run(Until::Time(time / 4), |_| self.me(), check)?;
-        let before = self.answered()?;
-        let outcome = clients.run(Until::Time(time), |_| self.me(), check)?;
-        let after = self.answered()?;
-        #[expect(clippy::cast_precision_loss, reason = "there are thousands")]
-        let [all, within] = [0, 1].map(|which| (after[which] - before[which]) as f64);
-        Ok((outcome, within / all))
+        self.share_within("0.01", || clients.run(Until::Time(time), |_| self.me(), check))
     }
 
     /// Milliseconds of refused logins, one after the other: of unknown addresses, of wrong passwords, and of an address that is
@@ -201,34 +210,38 @@ impl Target {
         Ok(kinds)
     }
 
-    /// Milliseconds of another route, alone and while so many try to sign in at once, and for how long they did.
-    fn flood(&self, logins: u64) -> Result<([Vec<f64>; 2], Duration)> {
+    /// Milliseconds of another route, alone and while so many try to sign in at once, and for how long they did; and the share
+    /// that the origin answered within 50 ms then.
+    fn flood(&self, logins: u64) -> Result<(Flood, f64)> {
         let paced = self.clients(4, Some(Duration::from_millis(40)));
         let check = |_, answer: &Answer<'_>| expect(answer, 200);
         let alone = paced.run(Until::Time(Duration::from_secs(5)), |_| self.me(), check)?;
         let over = AtomicBool::new(false);
-        let (beside, took) = std::thread::scope(|scope| -> Result<_> {
-            let flood = scope.spawn(|| {
-                let started = std::time::Instant::now();
-                let many = self.clients(u32::try_from(logins).unwrap_or(u32::MAX), None);
-                let outcome = many.run(
-                    Until::Requests(logins),
-                    |number| self.login(&format!("{STRANGER}-{number}@localhost"), 1_000_000 + number),
-                    // Who comes when too many wait is asked to come again.
-                    |_, answer| expect(answer, if answer.status == 503 { 503 } else { 401 }),
-                );
-                over.store(true, Ordering::Release);
-                outcome.map(|_| started.elapsed())
-            });
-            let mut beside = Vec::new();
-            while !over.load(Ordering::Acquire) {
-                let some = paced.run(Until::Time(Duration::from_millis(200)), |_| self.me(), check)?;
-                beside.extend(some.milliseconds);
-            }
-            let took = flood.join().map_err(|_| anyhow!("the flood panicked"))??;
-            Ok((beside, took))
-        })?;
-        Ok(([alone.milliseconds, beside], took))
+        let beside = || {
+            std::thread::scope(|scope| -> Result<_> {
+                let flood = scope.spawn(|| {
+                    let started = std::time::Instant::now();
+                    let many = self.clients(u32::try_from(logins).unwrap_or(u32::MAX), None);
+                    let outcome = many.run(
+                        Until::Requests(logins),
+                        |number| self.login(&format!("{STRANGER}-{number}@localhost"), 1_000_000 + number),
+                        // Who comes when too many wait is asked to come again.
+                        |_, answer| expect(answer, if answer.status == 503 { 503 } else { 401 }),
+                    );
+                    over.store(true, Ordering::Release);
+                    outcome.map(|_| started.elapsed())
+                });
+                let mut beside = Vec::new();
+                while !over.load(Ordering::Acquire) {
+                    let some = paced.run(Until::Time(Duration::from_millis(200)), |_| self.me(), check)?;
+                    beside.extend(some.milliseconds);
+                }
+                let took = flood.join().map_err(|_| anyhow!("the flood panicked"))??;
+                Ok((beside, took))
+            })
+        };
+        let ((beside, took), within) = self.share_within("0.05", beside)?;
+        Ok((([alone.milliseconds, beside], took), within))
     }
 }
 
