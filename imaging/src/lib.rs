@@ -22,6 +22,7 @@ mod color;
 mod dct;
 mod decode;
 mod draw;
+mod ease;
 mod encode;
 mod error;
 mod facts;
@@ -46,6 +47,7 @@ mod transform;
 #[cfg(feature = "native-codecs")]
 pub use codecs::NativeCodecs;
 pub use codecs::{Av1Layout, Av1Picture, Av1Plane, AvifSettings, CodecError, Codecs, NoCodecs, WebpSettings};
+pub use ease::{Ease, Effort};
 pub use error::{ImageError, LimitKind};
 pub use format::Format;
 pub use limits::Limits;

@@ -2,7 +2,7 @@
 //!
 //! Everything is quantised, so that a client's exact numbers never split the cache.
 
-use crate::options::{Draw, Fault, ImageOptions, OptionError, OptionValue, OutputFormat, Part, Quality, Width};
+use crate::options::{Decimal, Draw, Fault, ImageOptions, OptionError, OptionValue, OutputFormat, Part, Width};
 
 /// What a client says of itself, from its request headers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -157,6 +157,8 @@ pub struct Resolved {
     pub format: FormatChoice,
     /// The tenant's mark, which `branding` in the options no longer asks for.
     pub branding: Option<Draw>,
+    /// What the quality is multiplied by, below 1; see [`crate::Ease`].
+    pub quality_factor: Option<Decimal>,
 }
 
 /// [`Resolved`] options and which request headers went into them.
@@ -204,17 +206,25 @@ pub fn negotiate(mut options: ImageOptions, hints: &ClientHints, encoders: Encod
             options,
             format,
             branding: None,
+            quality_factor: None,
         },
         vary,
     }
 }
 
 const BRANDING: &str = "branding";
+const QUALITY_FACTOR: &str = "quality-factor";
 
 /// The mark that a part of a normal form holds.
 fn mark(part: &str) -> Option<Draw> {
     let part = Part::read(part).ok().filter(|part| part.name == BRANDING)?;
     Draw::parse(&part.decode().ok()?)
+}
+
+/// The factor that a part of a normal form holds.
+fn factor(part: &str) -> Option<Decimal> {
+    let text = part.strip_prefix(QUALITY_FACTOR)?.strip_prefix('=')?;
+    Decimal::parse(text).filter(|factor| !factor.is_zero() && *factor < Decimal::ONE)
 }
 
 impl Resolved {
@@ -229,8 +239,9 @@ impl Resolved {
 
     /// The one spelling of these options, for the cache key and the transform job.
     ///
-    /// It is the options' normal form with two additions that an address cannot ask for: the format that was negotiated
-    /// is `auto-avif`, `auto-webp` or `auto-classic`, and `branding` is the mark, written as `draw` is.
+    /// It is the options' normal form with additions that an address cannot ask for: the format that was negotiated is
+    /// `auto-avif`, `auto-webp` or `auto-classic`, `branding` is the mark, written as `draw` is, and `quality-factor` what
+    /// the quality is multiplied by.
     #[must_use]
     pub fn normal_form(&self) -> String {
         let mut parts = self.options.parts();
@@ -241,6 +252,9 @@ impl Resolved {
         }
         if let Some(mark) = &self.branding {
             parts.push((BRANDING, mark.to_string()));
+        }
+        if let Some(factor) = self.quality_factor {
+            parts.push((QUALITY_FACTOR, factor.to_string()));
         }
         parts.sort_unstable();
         crate::options::join(parts)
@@ -258,9 +272,10 @@ impl Resolved {
         };
         let best = normal_form.split(',').find_map(negotiated);
         let branding = normal_form.split(',').find_map(mark);
+        let quality_factor = normal_form.split(',').find_map(factor);
         let rest: Vec<&str> = normal_form
             .split(',')
-            .filter(|part| negotiated(part).is_none() && mark(part).is_none())
+            .filter(|part| negotiated(part).is_none() && mark(part).is_none() && factor(part).is_none())
             .collect();
         let mut options = ImageOptions::parse(&rest.join(","))?;
         let unresolved = [
@@ -291,13 +306,8 @@ impl Resolved {
             options,
             format,
             branding,
+            quality_factor,
         })
-    }
-
-    /// Quality to encode with.
-    #[must_use]
-    pub fn quality(&self) -> Quality {
-        self.options.quality.unwrap_or(Quality::DEFAULT)
     }
 }
 

@@ -149,6 +149,12 @@ settings! {
         "What branding=true writes in the lower right corner; empty for nothing";
     "watermarkColor", "images", Kind::Color, "\"#f28c28\"", EDGE,
         "Colour of that text";
+    "qualityFactor", "images", Kind::Number { min: 0.5, max: 1.0 }, "1", EDGE,
+        "What the quality of new renderings is multiplied by, for times of high load; cached ones stay";
+    "maxEffort", "images", Kind::Integer { min: 1, max: 3, unit: "" }, "3", EDGE,
+        "Most effort of encoders for new renderings: 1 as compression=fast, 2 as without compression, 3 as compression=small";
+    "avifEnabled", "images", Kind::Bool, "true", EDGE,
+        "Whether new renderings of format=auto may be AVIF, which takes longest; cached ones stay";
     "cdnPurgeUrl", "cache", Kind::Url, "\"\"", 0,
         "Where purges are told to a CDN in front; empty for nowhere";
     "cdnPurgeSecret", "cache", Kind::Text { max: 1000 }, "\"\"", SECRET,

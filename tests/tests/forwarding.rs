@@ -22,6 +22,21 @@ fn broken_upload(site: &Site) -> Vec<u8> {
 }
 
 #[test]
+fn a_get_that_brings_a_body_is_answered_like_any_other() -> Result<()> {
+    let site = Site::fresh()?;
+    let me = ("authorization", site.bearer.as_str());
+    let answer = site.client.send("GET", "/api/auth/me", &[me], b"{}")?;
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    let chunked = format!(
+        "GET /api/auth/me HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n",
+        site.host, site.bearer
+    );
+    let answer = site.client.send_raw("GET", chunked.as_bytes())?;
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    Ok(())
+}
+
+#[test]
 fn uploads_that_break_off_shut_nobody_else_out() -> Result<()> {
     let site = Site::fresh()?;
     let me = ("authorization", site.bearer.as_str());

@@ -58,10 +58,25 @@ pub(crate) async fn pass_on(
 
 /// The body of a request that does not say how long it is, counted on its way. The others pass through untouched.
 fn counted_body(exchange: &Exchange, most_bytes: u64) -> Result<Option<LimitedStream>, JsValue> {
-    match (exchange.header("content-length"), exchange.request.body()) {
+    match (exchange.header("content-length"), body_of(exchange)) {
         (None, Some(body)) => js::limited(&body, most_bytes).map(Some),
         _ => Ok(None),
     }
+}
+
+/// The body that a request is passed on with.
+fn body_of(exchange: &Exchange) -> Option<web_sys::ReadableStream> {
+    if has_none(exchange) {
+        None
+    } else {
+        exchange.request.body()
+    }
+}
+
+/// Whether a request is passed on without a body: what comes with a GET means nothing (RFC 9110, section 9.3.1), and the
+/// runtime sends none.
+fn has_none(exchange: &Exchange) -> bool {
+    matches!(exchange.method.as_str(), "GET" | "HEAD")
 }
 
 /// Leaves an origin alone that has just failed; what asks it after this tells [`answered`].
@@ -94,7 +109,7 @@ pub(super) fn answered(sent: &Result<Response, JsValue>, has_body: bool, asked_m
 /// Whether a request may be sent twice: nothing happens the second time that has not happened the first (RFC 9110, section
 /// 9.2.2), and it has no body that is gone by then.
 fn may_repeat(exchange: &Exchange) -> bool {
-    let bodiless = exchange.request.body().is_none();
+    let bodiless = body_of(exchange).is_none();
     bodiless && matches!(exchange.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
 }
 
@@ -138,7 +153,7 @@ async fn send(
 ) -> Result<Response, JsValue> {
     let asked_ms = js::now_ms();
     // Asked before the body is handed over.
-    let (repeatable, has_body) = (may_repeat(exchange), exchange.request.body().is_some());
+    let (repeatable, has_body) = (may_repeat(exchange), body_of(exchange).is_some());
     let mut sent = send_once(gateway, exchange, tenant, deadline_ms, body).await;
     if let Err(error) = &sent
         && !js::was_given_up(error)
@@ -190,12 +205,13 @@ pub(super) fn request_to(
         !(is_untrusted_inbound(name)
             || is_hop_by_hop(name)
             || is_named_by(&connection, name)
-            || internal::is_written_by_signing(name))
+            || internal::is_written_by_signing(name)
+            || (name == "content-length" && has_none(exchange)))
     });
     let fields = trusted
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .chain(signature.iter().map(|(name, value)| (*name, value.as_str())));
-    let passing = exchange.request.body();
+    let passing = body_of(exchange);
     let body = match (body, &passing) {
         (Some(limited), _) => Some(limited.as_ref()),
         (None, passing) => passing.as_ref().map(AsRef::as_ref),

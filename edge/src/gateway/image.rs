@@ -1,7 +1,7 @@
 //! `GET /img/<options>/<source>`: parse, negotiate, key, cache, and where it misses, make it once.
 
 use kado_imaging::{
-    ClientHints, ENGINE, Encoders, ImageOptions, OptionError, SignedPath, negotiate,
+    ClientHints, ENGINE, Ease, Effort, Encoders, ImageOptions, OptionError, SignedPath, negotiate,
     options::{Color, Decimal, Draw, Gravity, Overlay, Preset, PresetName},
 };
 use kado_shared::{
@@ -125,19 +125,26 @@ async fn picture(
     snapshot: &Snapshot,
     (options, source, signed): (&str, &str, Option<Signed>),
 ) -> Result<Answer, Refusal> {
-    let (mut order, vary) = order(exchange, snapshot, options, source)?;
+    let (mut order, vary) = order(exchange, snapshot, options, source, ENCODERS)?;
     order.signed = signed;
     let now = js::now_ms();
-    let found = match rendering::look_up(exchange, &order, now).await {
-        Ok(found) => found,
-        Err(error) => {
-            // A cache that is away costs time, not the answer.
-            crate::log::line(
-                &serde_json::json!({ "level": "error", "event": "cache-away", "message": js::describe(&error) }),
-            );
-            Found::Nothing
+    let mut found = look_up(exchange, &order, now).await;
+    if !snapshot.settings.flag("avifEnabled") && !is_fresh(&found) {
+        let encoders = Encoders {
+            avif: false,
+            ..ENCODERS
+        };
+        let (mut instead, _) = self::order(exchange, snapshot, options, source, encoders)?;
+        if instead.key != order.key {
+            instead.signed = signed;
+            let known = look_up(exchange, &instead, now).await;
+            // A stale picture is shown, and the other one made in its place.
+            if !is_shown(&found) || is_shown(&known) {
+                found = known;
+            }
+            order = instead;
         }
-    };
+    }
     match found {
         Found::Entry(entry, Condition::Fresh) => {
             facts.cache = Some("hit");
@@ -161,6 +168,26 @@ async fn picture(
             missed(gateway, exchange, context, facts, snapshot, (&order, &vary)).await
         }
     }
+}
+
+async fn look_up(exchange: &Exchange, order: &Order, now: u64) -> Found {
+    rendering::look_up(exchange, order, now).await.unwrap_or_else(|error| {
+        // A cache that is away costs time, not the answer.
+        crate::log::line(
+            &serde_json::json!({ "level": "error", "event": "cache-away", "message": js::describe(&error) }),
+        );
+        Found::Nothing
+    })
+}
+
+/// Whether it is the answer, as it is.
+const fn is_fresh(found: &Found) -> bool {
+    matches!(found, Found::Entry(_, Condition::Fresh) | Found::OutOfRange(_))
+}
+
+/// Whether it is the answer, and may be made anew behind it.
+const fn is_shown(found: &Found) -> bool {
+    is_fresh(found) || matches!(found, Found::Entry(_, Condition::Stale))
 }
 
 /// What is to be made, and the headers it was negotiated by.
@@ -245,6 +272,7 @@ fn order(
     snapshot: &Snapshot,
     options: &str,
     source: &str,
+    encoders: Encoders,
 ) -> Result<(Order, Vec<&'static str>), Refusal> {
     let options = ImageOptions::parse(options).map_err(|errors| bad_options(&errors))?;
     // An address is purged as it was asked for, before its preset is expanded and it is negotiated.
@@ -258,7 +286,7 @@ fn order(
     check_overlay(&options)?;
     let may_redirect = options.onerror.is_some() && options.sig.is_none();
     let hints = ClientHints::from_headers(|name| exchange.header(name));
-    let negotiated = negotiate(options, &hints, ENCODERS);
+    let negotiated = negotiate(options, &hints, encoders);
     let settings = &snapshot.settings;
     let resolved = negotiated.resolved.branded(|| watermark(settings));
     let parsed = Source::parse(source, exchange.query.as_deref()).map_err(|error| refuse_source(&error))?;
@@ -285,7 +313,8 @@ fn order(
     let job = TransformJob {
         v: VERSION,
         tenant: snapshot.config.tenant.id,
-        options: normal_form,
+        // The key is that of what was asked for: what is cached is shown in any case.
+        options: resolved.eased(ease(settings)).normal_form(),
         source: job_source(&parsed, target.as_ref()),
         limits: JobLimits {
             max_bytes: settings.integer("maxSourceBytes"),
@@ -373,6 +402,24 @@ fn watermark(settings: &Settings) -> Option<Draw> {
         opacity: WATERMARK_OPACITY,
         ..Draw::text(text)
     })
+}
+
+/// How much easier pictures are to be made at the moment.
+fn ease(settings: &Settings) -> Ease {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a factor is between 0.5 and 1"
+    )]
+    let thousandths = (settings.number("qualityFactor") * 1000.0).round() as u32;
+    Ease {
+        quality_factor: Decimal::thousandths(thousandths.clamp(1, 1000)),
+        most_effort: match settings.integer("maxEffort") {
+            1 => Effort::Fast,
+            2 => Effort::Usual,
+            _ => Effort::Small,
+        },
+    }
 }
 
 fn job_source(source: &Source, target: Option<&Target>) -> JobSource {

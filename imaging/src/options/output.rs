@@ -1,6 +1,9 @@
 //! Options about the file that is written.
 
-use super::value::{OptionValue, whole, words};
+use super::{
+    decimal::Decimal,
+    value::{OptionValue, whole, words},
+};
 use core::fmt;
 
 /// Perceived quality, the same over formats.
@@ -15,6 +18,12 @@ impl Quality {
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0
+    }
+
+    /// Multiplied, half up, and within its range.
+    pub(crate) fn times(self, factor: Decimal) -> Self {
+        let product = factor.scale(u32::from(self.0)).clamp(1, 100);
+        Self(u8::try_from(product).unwrap_or(100))
     }
 }
 

@@ -134,6 +134,7 @@ fn picture(
         options,
         format: FormatChoice::Given(OutputFormat::Png),
         branding: None,
+        quality_factor: None,
     };
     let (upright_width, upright_height) = info.upright_size();
     let plan = lay_out(info, &resolved, limits, (0, 0, upright_width, upright_height), None)?;
