@@ -314,7 +314,10 @@ fn order(
         v: VERSION,
         tenant: snapshot.config.tenant.id,
         // The key is that of what was asked for: what is cached is shown in any case.
-        options: resolved.eased(ease(settings)).normal_form(),
+        options: match ease(settings) {
+            Ease::NONE => normal_form,
+            ease => resolved.eased(ease).normal_form(),
+        },
         source: job_source(&parsed, target.as_ref()),
         limits: JobLimits {
             max_bytes: settings.integer("maxSourceBytes"),
